@@ -1,0 +1,201 @@
+"""Images in and out: the one place where bad input is met.
+
+An image is a float32 tensor of shape (1, 3, H, W), RGB, in [0, 1].
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nstlib.files import atomic_write
+
+MAX_PIXELS = 100_000_000  # 400 MB as a float tensor per channel; anything above is taken for a decompression bomb
+MIN_SIDE = 2
+
+# PostScript is a program, not a picture: Pillow would hand it to an interpreter.
+_NOT_READ = {"EPS"}
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says which and why."""
+
+
+def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: int | None = None) -> Tensor:
+    """Read any image that Pillow reads.
+
+    Transparency is laid over white; palettes, CMYK and 16-bit samples are converted; the camera's rotation (EXIF) is
+    applied; of an animation, the first frame is taken. Floating-point files must hold values in [0, 1] or [0, 255].
+
+    Args:
+        source: a path, the bytes of an image file, or a PIL image.
+        size: length of the longer side after resizing, in pixels; None keeps the image's own.
+
+    Returns:
+        Shape (1, 3, H, W), RGB in [0, 1], float32.
+
+    Raises:
+        ImageError: missing, not an image, damaged, truncated, too small (under 2 pixels a side) or too large
+            (over 100 million pixels), or ``size`` is no such length.
+    """
+    if isinstance(source, PIL.Image.Image):
+        name = "PIL image"
+    elif isinstance(source, bytes | bytearray):
+        name = f"image of {len(source)} bytes"
+        if not source:
+            raise ImageError(f"{name}: empty")
+    elif isinstance(source, str | os.PathLike):
+        name = repr(os.fspath(source))
+        if not Path(source).is_file():
+            raise ImageError(f"{name}: there is no such file" if not Path(source).exists() else f"{name}: not a file")
+        if not Path(source).stat().st_size:
+            raise ImageError(f"{name}: the file is empty")
+    else:
+        raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's hints about odd metadata; what matters is raised below
+            if isinstance(source, PIL.Image.Image):
+                array = _to_array(source, name)
+            else:
+                formats = [f for f in _readable_formats() if f not in _NOT_READ]
+                opened = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+                with PIL.Image.open(opened, formats=formats) as image:
+                    array = _to_array(image, name)
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image in a format that can be read") from None
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Exception as error:
+        # a damaged file can raise nearly anything from inside a decoder: struct.error, zlib.error, SyntaxError, ...
+        raise ImageError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
+
+    tensor = torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
+    return tensor if size is None else resize(tensor, size)
+
+
+def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
+    """Write an image as 8-bit PNG, JPEG, WebP or TIFF, whichever the path's ending says.
+
+    Values are clipped to [0, 1] and rounded to the nearest of 256 levels. The file is written whole or not at all.
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1].
+
+    Raises:
+        ImageError: not such a tensor, or the path cannot be written.
+    """
+    path = Path(path)
+    formats = {".png": {}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}, ".webp": {"quality": 95}, ".tiff": {}}
+    if path.suffix.lower() not in formats:
+        raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(formats)}")
+    pixels = to_uint8(image)
+    try:
+        with atomic_write(path) as temporary:
+            PIL.Image.fromarray(pixels).save(temporary, **formats[path.suffix.lower()])
+    except OSError as error:
+        raise ImageError(f"{str(path)!r} cannot be written: {error}") from error
+
+
+def check_image(image: Tensor, name: str = "image") -> Tensor:
+    """Return ``image`` if it is one: a floating-point tensor of shape (1, 3, H, W), finite, in [0, 1].
+
+    Raises:
+        ImageError: it is not; the message begins with ``name``.
+    """
+    if not isinstance(image, Tensor):
+        raise ImageError(f"{name}: expected a tensor of shape (1, 3, H, W), got {type(image).__name__}")
+    if image.ndim != 4 or image.shape[:2] != (1, 3):
+        raise ImageError(f"{name}: expected shape (1, 3, H, W), got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ImageError(f"{name}: expected floating-point values in [0, 1], got {image.dtype}")
+    if min(image.shape[2:]) < MIN_SIDE:
+        raise ImageError(f"{name}: {image.shape[3]} x {image.shape[2]} pixels is too small")
+    if not torch.isfinite(image).all():
+        raise ImageError(f"{name}: holds NaN or infinity")
+    if image.min() < 0 or image.max() > 1:
+        raise ImageError(f"{name}: values run from {image.min():.3g} to {image.max():.3g}; expected [0, 1]")
+    return image
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize with an antialiased bicubic filter.
+
+    Args:
+        image: shape (B, C, H, W), values in [0, 1].
+        size: length of the longer side, which keeps the shape; or exactly (height, width).
+
+    Raises:
+        ImageError: ``size`` is not positive, or the shorter side would be under 2 pixels.
+    """
+    height, width = image.shape[2:]
+    if isinstance(size, int) and not isinstance(size, bool):
+        scale = size / max(height, width)
+        target = (size, max(0, round(width * scale))) if height >= width else (max(0, round(height * scale)), size)
+    elif isinstance(size, tuple):
+        target = size
+    else:
+        raise ImageError(f"size must be a whole number of pixels or (height, width), not {size!r}")
+    if min(target) < MIN_SIDE or target[0] * target[1] > MAX_PIXELS:
+        raise ImageError(f"cannot resize {width} x {height} to {target[1]} x {target[0]} pixels")
+    if target == (height, width):
+        return image
+    # bicubic overshoots at hard edges
+    return F.interpolate(image, target, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """An image (1, 3, H, W) as NumPy, matplotlib and Pillow have it: (H, W, 3), 0-255, clipped and rounded."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().clamp(0, 1)  # NaN stays NaN, and is refused next
+    return (check_image(image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def _readable_formats() -> list[str]:
+    PIL.Image.init()
+    return list(PIL.Image.OPEN)
+
+
+def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
+    """(H, W, 3), float32, in [0, 1]."""
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{name}: {width} x {height} pixels is too small")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width} x {height} pixels is too large (over {MAX_PIXELS // 10**6} million)")
+    image.load()
+    try:
+        image = PIL.ImageOps.exif_transpose(image)
+    except Exception:  # noqa: S110 - a damaged EXIF block is no reason to refuse a sound picture
+        pass
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return np.repeat(_gray_in_unit_range(image, name)[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _gray_in_unit_range(image: PIL.Image.Image, name: str) -> np.ndarray:
+    """One-channel images of more than 8 bits: 16-bit integers (which Pillow may also give as "I"), or floats ("F")."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name}: holds NaN or infinity")
+    low, high = values.min(), values.max()
+    white = 65535 if image.mode != "F" else 1 if high <= 1 else 255
+    if low < 0 or high > white:
+        raise ImageError(f"{name}: values run from {low:.6g} to {high:.6g}; it is not clear which of them is white")
+    return (values / white).astype(np.float32)

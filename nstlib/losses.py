@@ -1,0 +1,159 @@
+"""The poster's losses, Eq. (1)-(3), as pure functions on features.
+
+Every function is differentiable and returns a scalar tensor (``gram_matrix`` a matrix per image). Features are what
+``nstlib.FeatureExtractor`` returns: tensors of shape (B, N, H, W), N filters over M = H * W positions. The formulas speak
+of one image; for a batch the losses are summed over it.
+
+Source: Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; the poster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nstlib.vgg import FeatureExtractor
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    r"""Poster Eq. (1): :math:`\sum_{ij} (F_{ij} - P_{ij})^2`.
+
+    Gatys et al. (their Eq. 1) put a factor 1/2 in front; the poster does not, and neither do we.
+
+    Args:
+        features: F, features of the image being made, shape (B, N, H, W).
+        target: P, features of the content image, same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if features.shape != target.shape:
+        raise ValueError(f"features and target have different shapes: {tuple(features.shape)} and {tuple(target.shape)}")
+    return (features.float() - target.float()).square().sum()
+
+
+def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    r"""How often any two filters fire together: :math:`G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}`.
+
+    Gatys et al. (their Eq. 3) sum over the M positions and divide by M² later, in the loss. We divide here: the loss comes
+    out the same, and images of different sizes can be compared.
+
+    Args:
+        features: F, shape (B, N, H, W).
+        mask: weight of each position, shape (1 or B, 1, H, W), not negative; the mean becomes a weighted mean, so that
+            the matrix describes one region (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer",
+            CVPR 2017, section 4.1). An empty region gives zeros.
+
+    Returns:
+        Shape (B, N, N), symmetric, positive semi-definite.
+    """
+    f = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, M, N): no copy for channels_last, as FeatureExtractor gives
+    if mask is None:
+        weighted, total = f, f.shape[1]
+    else:
+        m = mask.to(f.dtype).permute(0, 2, 3, 1).flatten(1, 2)
+        weighted, total = f * m, m.float().sum(dim=1, keepdim=True).clamp_min(1e-8)
+    # image by image: the batched product is ten times slower in bfloat16 on a CPU
+    return torch.stack([w.mT @ x for w, x in zip(weighted, f, strict=True)]).float() / total
+
+
+def style_loss(gram: Tensor, target: Tensor) -> Tensor:
+    r"""Poster Eq. (2), corrected: :math:`E_l = \frac{1}{4 N^2} \sum_{ij} (G_{ij} - A_{ij})^2`.
+
+    The poster prints :math:`\frac{1}{4NM} \sum (G - A)`, without squares. That is a misprint: it is no distance (it has no
+    minimum), while the poster's own text says "euclidean distance". Gatys et al. (their Eq. 4) have
+    :math:`\frac{1}{4 N^2 M^2} \sum (G - A)^2`; the :math:`1/M^2` is already in our Gram matrices.
+
+    Args:
+        gram: G, ``gram_matrix`` of the image being made, shape (B, N, N).
+        target: A, ``gram_matrix`` of the style image, same shape (or a batch of 1).
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if gram.shape[1:] != target.shape[1:]:
+        raise ValueError(f"gram and target have different sizes: {tuple(gram.shape)} and {tuple(target.shape)}")
+    n = gram.shape[-1]
+    return (gram - target).square().sum() / (4 * n**2)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    r"""Roughness: :math:`\sum_{ij} (x_{i,j+1} - x_{ij})^2 + (x_{i+1,j} - x_{ij})^2`, over all channels.
+
+    Not in the poster. Source: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
+    CVPR 2015, with beta = 2.
+
+    Args:
+        image: shape (B, C, H, W).
+    """
+    across = image[..., :, 1:] - image[..., :, :-1]
+    down = image[..., 1:, :] - image[..., :-1, :]
+    return across.square().sum() + down.square().sum()
+
+
+class PerceptualLoss(nn.Module):
+    r"""How different two images look to VGG: content and style losses of named layers, for training other networks.
+
+    .. math:: \sum_l c_l \frac{1}{N_l M_l} L_{content}^l + \sum_l s_l E_l
+
+    The mean over features in place of the poster's sum makes the value independent of image size, as in Johnson, Alahi and
+    Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016 (Eq. 2). Averaged over the batch.
+
+    Args:
+        content: layer name -> weight c_l.
+        style: layer name -> weight s_l.
+        arch, weights, pooling, precision: as in ``FeatureExtractor``.
+
+    Raises:
+        ValueError: no layer at all, a weight that is negative or not finite, or an argument that ``FeatureExtractor`` refuses.
+    """
+
+    def __init__(
+        self,
+        content: Mapping[str, float],
+        style: Mapping[str, float] | None = None,
+        *,
+        arch: str = "vgg16",
+        weights: str | None = "imagenet",
+        pooling: str = "max",
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.content, self.style = dict(content), dict(style or {})
+        for kind, layers in (("content", self.content), ("style", self.style)):
+            for layer, weight in layers.items():
+                check_weight(weight, f"{kind}[{layer!r}]")
+        layers = list(dict.fromkeys([*self.content, *self.style]))
+        self.extractor = FeatureExtractor(arch, weights, layers, pooling, precision)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """The loss of ``image`` against ``target``, both (B, 3, H, W), RGB in [0, 1]; gradients reach ``image`` only."""
+        if image.shape != target.shape:
+            raise ValueError(f"image and target have different shapes: {tuple(image.shape)} and {tuple(target.shape)}")
+        features = self.extractor(image)
+        with torch.no_grad():
+            targets = self.extractor(target)
+        loss = image.new_zeros(())
+        for layer, weight in self.content.items():
+            loss = loss + weight * content_loss(features[layer], targets[layer]) / features[layer][0].numel()
+        for layer, weight in self.style.items():
+            loss = loss + weight * style_loss(gram_matrix(features[layer]), gram_matrix(targets[layer]))
+        return loss / image.shape[0]
+
+
+def check_weight(value: float, name: str) -> float:
+    """Return ``value`` if it can weigh a loss: a finite number, not negative.
+
+    Raises:
+        ValueError: it is not; the message names the argument.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{name} must be finite and not negative, not {value!r}")
+    return number
