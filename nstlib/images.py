@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import warnings
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from nstlib.files import atomic_write
 MAX_PIXELS = 100_000_000  # 400 MB as a float tensor per channel; anything above is taken for a decompression bomb
 MIN_SIDE = 2
 
-# PostScript is a program, not a picture: Pillow would hand it to an interpreter.
-_NOT_READ = {"EPS"}
+# PostScript is a program, not a picture: Pillow would hand it to an interpreter. An IPTC file is an envelope in which
+# Pillow opens whatever it finds, PostScript too.
+_NOT_READ = {"EPS", "IPTC"}
 
 
 class ImageError(ValueError):
@@ -55,9 +57,15 @@ def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: i
             raise ImageError(f"{name}: empty")
     elif isinstance(source, str | os.PathLike):
         name = repr(os.fspath(source))
-        if not Path(source).is_file():
-            raise ImageError(f"{name}: there is no such file" if not Path(source).exists() else f"{name}: not a file")
-        if not Path(source).stat().st_size:
+        try:
+            status = os.stat(source)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ImageError(f"{name}: there is no such file") from None
+        except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
+            raise ImageError(f"{name}: cannot be read ({error})") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{name}: not a file")
+        if not status.st_size:
             raise ImageError(f"{name}: the file is empty")
     else:
         raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
@@ -83,7 +91,10 @@ def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: i
         raise ImageError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
 
     tensor = torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
-    return tensor if size is None else resize(tensor, size)
+    try:
+        return tensor if size is None else resize(tensor, size)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
@@ -105,7 +116,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
     try:
         with atomic_write(path) as temporary:
             PIL.Image.fromarray(pixels).save(temporary, **formats[path.suffix.lower()])
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: more pixels a side than WebP has, a null character in the name
         raise ImageError(f"{str(path)!r} cannot be written: {error}") from error
 
 
@@ -141,10 +152,10 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         ImageError: ``size`` is not positive, or the shorter side would be under 2 pixels.
     """
     height, width = image.shape[2:]
-    if isinstance(size, int) and not isinstance(size, bool):
-        scale = size / max(height, width)
+    if _is_whole(size):
+        scale = min(size, MAX_PIXELS) / max(height, width)
         target = (size, max(0, round(width * scale))) if height >= width else (max(0, round(height * scale)), size)
-    elif isinstance(size, tuple):
+    elif isinstance(size, tuple) and len(size) == 2 and all(map(_is_whole, size)):
         target = size
     else:
         raise ImageError(f"size must be a whole number of pixels or (height, width), not {size!r}")
@@ -158,9 +169,13 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """An image (1, 3, H, W) as NumPy, matplotlib and Pillow have it: (H, W, 3), 0-255, clipped and rounded."""
-    if isinstance(image, Tensor):
+    if isinstance(image, Tensor) and image.is_floating_point():
         image = image.detach().cpu().clamp(0, 1)  # NaN stays NaN, and is refused next
     return (check_image(image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _readable_formats() -> list[str]:
@@ -170,12 +185,11 @@ def _readable_formats() -> list[str]:
 
 def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
     """(H, W, 3), float32, in [0, 1]."""
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name}: {width} x {height} pixels is too small")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width} x {height} pixels is too large (over {MAX_PIXELS // 10**6} million)")
+    if image.format in _NOT_READ:  # opened by the caller, but perhaps not run yet
+        raise ImageError(f"{name}: {image.format} is not read")
+    _check_size(image, name)
     image.load()
+    _check_size(image, name)  # an icon can hold a picture of another size than it says
     try:
         image = PIL.ImageOps.exif_transpose(image)
     except Exception:  # noqa: S110 - a damaged EXIF block is no reason to refuse a sound picture
@@ -183,10 +197,20 @@ def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_gray_in_unit_range(image, name)[..., None], 3, axis=2)
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if image.mode == "La":
+        image = image.convert("LA")  # all that Pillow can make of it
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _check_size(image: PIL.Image.Image, name: str) -> None:
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{name}: {width} x {height} pixels is too small")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width} x {height} pixels is too large (over {MAX_PIXELS // 10**6} million)")
 
 
 def _gray_in_unit_range(image: PIL.Image.Image, name: str) -> np.ndarray:
@@ -198,4 +222,7 @@ def _gray_in_unit_range(image: PIL.Image.Image, name: str) -> np.ndarray:
     white = 65535 if image.mode != "F" else 1 if high <= 1 else 255
     if low < 0 or high > white:
         raise ImageError(f"{name}: values run from {low:.6g} to {high:.6g}; it is not clear which of them is white")
-    return (values / white).astype(np.float32)
+    gray = (values / white).astype(np.float32)
+    if isinstance(image.info.get("transparency"), int):
+        gray[values == image.info["transparency"]] = 1
+    return gray
