@@ -5,6 +5,7 @@ An image is a float32 tensor of shape (1, 3, H, W), RGB, in [0, 1].
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -188,12 +189,14 @@ def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
     if image.format in _NOT_READ:  # opened by the caller, but perhaps not run yet
         raise ImageError(f"{name}: {image.format} is not read")
     _check_size(image, name)
+    if image.format == "TIFF" and image.tile:
+        boxes = [extents for _, extents, *_ in image.tile]
+        if sum((right - left) * (bottom - top) for left, top, right, bottom in boxes) < image.width * image.height:
+            raise ImageError(f"{name}: parts of the picture are missing")  # Pillow would leave them black
     image.load()
     _check_size(image, name)  # an icon can hold a picture of another size than it says
-    try:
+    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse a sound picture
         image = PIL.ImageOps.exif_transpose(image)
-    except Exception:  # noqa: S110 - a damaged EXIF block is no reason to refuse a sound picture
-        pass
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_gray_in_unit_range(image, name)[..., None], 3, axis=2)

@@ -154,7 +154,9 @@ class StyleTransfer:
 
         shape = resize(self.content, self.size).shape
         if min(shape[2:]) < SHORTEST_SIDE:
-            raise ImageError(f"content: at size {self.size} its shorter side is {min(shape[2:])} pixels; {SHORTEST_SIDE} needed")
+            raise ImageError(
+                f"content: at size {self.size} its shorter side is {min(shape[2:])} pixels; {SHORTEST_SIDE} needed"
+            )
         smallest = math.ceil(SHORTEST_SIDE * max(shape[2:]) / min(shape[2:]))
         self.scales = pyramid(self.size, self.steps, max(_whole(coarsest, "coarsest", SHORTEST_SIDE), smallest))
 
@@ -444,7 +446,9 @@ def stylize(
                 losses = transfer.step()
             except DivergenceError as error:
                 diverged = str(error)
-                warnings.warn(f"style transfer diverged ({error}); returning the best image so far", RuntimeWarning, stacklevel=2)
+                warnings.warn(
+                    f"style transfer diverged ({error}); returning the best image so far", RuntimeWarning, stacklevel=2
+                )
                 break
             bar.update()
             bar.set_postfix_str(f"{losses['size']} px, loss {losses['total']:.4f}", refresh=False)

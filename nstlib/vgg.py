@@ -146,8 +146,8 @@ class FeatureExtractor(nn.Module):
             path = asset_path("vgg16") if weights == "imagenet" else Path(weights)
             tensors, preprocessing = _read_weights(path)
 
-        index = 0  # torchvision numbers convolutions, activations and poolings alike
-        for name, module in self.net.named_children():
+        # torchvision numbers convolutions, activations and poolings alike
+        for index, (name, module) in enumerate(self.net.named_children()):
             if isinstance(module, nn.Conv2d):
                 for kind, parameter in (("weight", module.weight), ("bias", module.bias)):
                     key = f"features.{index}.{kind}"
@@ -160,7 +160,6 @@ class FeatureExtractor(nn.Module):
                     if not torch.isfinite(tensors[key]).all():
                         raise AssetError(f"weights {weights!r}: {key} ({name}) holds NaN or infinity")
                     parameter.data.copy_(tensors[key])
-            index += 1
         if preprocessing == "caffe":
             # trained on blue, green, red: turn the first filters round, once, in place of every image
             self.net.conv1_1.weight.data.copy_(self.net.conv1_1.weight.data.flip(1))

@@ -215,7 +215,8 @@ def cn_tower(city: City, x: float) -> None:
 
 def downtown(city: City) -> None:
     """The named towers from west to east, then the condominiums along the shore in front of them."""
-    stepped = [(0, 0.86), (0.12, 0.86), (0.12, 0.93), (0.26, 0.93), (0.26, 1), (0.74, 1), (0.74, 0.95), (0.9, 0.95), (0.9, 0.88), (1, 0.88)]  # fmt: skip
+    stepped = [(0, 0.86), (0.12, 0.86), (0.12, 0.93), (0.26, 0.93), (0.26, 1), (0.74, 1), (0.74, 0.95), (0.9, 0.95),
+               (0.9, 0.88), (1, 0.88)]  # fmt: skip
     slant = [(0, 0.9), (0.5, 1), (1, 0.94)]
     curve = [(0, 0.72), (0.25, 0.84), (0.5, 0.93), (0.75, 0.98), (1, 1)]
     city.tower(640, 44, 186, "5d6a92", lit=0.4)  # RBC Centre

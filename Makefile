@@ -1,0 +1,33 @@
+# make figures: every figure, from executed notebooks      make test: the tests      make lab: JupyterLab
+# make assets: fetch data/ again and check it               make bench: speed against a plain loop
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+.PHONY: figures test lab bench assets
+.DELETE_ON_ERROR:
+
+figures: $(VENV)/ready
+	$(RUN) tools/run_notebooks.py
+
+test: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env
+	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
+
+lab: $(VENV)/ready
+	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
+
+bench: $(VENV)/ready
+	$(RUN) benchmarks/transfer.py
+
+assets: $(VENV)/ready
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"
+	$(RUN) tools/fetch_assets.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; say make PYTHON=python3.12" if not (3, 10) <= v < (3, 14) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@

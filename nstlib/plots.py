@@ -1,0 +1,224 @@
+"""How the figures look: one style for all, every picture with its alternative text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from torch import Tensor
+
+from nstlib.files import atomic_write
+from nstlib.images import to_uint8
+from nstlib.vgg import CONVOLUTIONS_PER_BLOCK, WIDTHS
+
+CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
+DPI = 200
+_TEXT = {"fontsize": 10, "color": INK}
+
+
+def show(figure: Figure, alt: str, path: Path | None = None) -> None:
+    """Display a figure in a notebook with alternative text, and save it as PNG if ``path`` is given (whole or not at all).
+
+    Raises:
+        ValueError: no alternative text.
+    """
+    from IPython.display import display  # notebooks only; scripts that just save figures need no IPython
+
+    if not alt.strip():
+        raise ValueError("a picture needs alternative text")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor=PAPER, bbox_inches="tight", metadata={"Description": alt})
+    if path is not None:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    width = round(figure.get_size_inches()[0] * 72)
+    metadata = {"image/png": {"alt": alt, "width": min(width, 1000)}}
+    display({"image/png": encoded, "text/plain": alt}, raw=True, metadata=metadata)
+
+
+def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], height: float = 2.2) -> Figure:
+    """Images in rows, each (1, 3, H, W), titles above them; every row is ``height`` inches high."""
+    figure = Figure(figsize=(1, 1))
+    widths = [[height * image.shape[3] / image.shape[2] for image in row] for row in rows]
+    gap, head = 0.12, 0.3
+    total_width = max(sum(row) + gap * (len(row) - 1) for row in widths)
+    total_height = len(rows) * (height + head)
+    figure.set_size_inches(total_width, total_height)
+    for r, (row, row_widths, row_titles) in enumerate(zip(rows, widths, titles, strict=True)):
+        x = 0.0
+        bottom = total_height - (r + 1) * (height + head)
+        for image, width, title in zip(row, row_widths, row_titles, strict=True):
+            axes = figure.add_axes(
+                (x / total_width, bottom / total_height, width / total_width, height / total_height), frameon=False
+            )
+            show_image(axes, image)
+            axes.set_title(title, pad=4, **_TEXT)
+            x += width + gap
+    return figure
+
+
+def show_image(axes: Axes, image: Tensor) -> None:
+    """An image (1, 3, H, W) without ticks or frame."""
+    axes.imshow(to_uint8(image), interpolation="lanczos")
+    axes.set_axis_off()
+
+
+def loss_curves(axes: Axes, history: Sequence[Mapping[str, float]], content_weight: float, style_weight: float) -> None:
+    """Weighted content and style loss and their total over the steps; dotted lines where the pyramid grows finer."""
+    steps = [entry["step"] for entry in history]
+    for name, values, color in (
+        ("total", [entry["total"] for entry in history], INK),
+        ("content", [content_weight * entry["content"] for entry in history], CONTENT),
+        ("style", [style_weight * entry["style"] for entry in history], STYLE),
+    ):
+        axes.plot(steps, values, color=color, linewidth=1.4)
+        axes.annotate(name, (steps[-1], values[-1]), (4, 0), textcoords="offset points", va="center", color=color, fontsize=9)
+    for before, after in itertools.pairwise(history):
+        if before["size"] != after["size"]:
+            axes.axvline(before["step"] + 0.5, color=INK, linewidth=0.8, linestyle=":")
+    for size in dict.fromkeys(entry["size"] for entry in history):
+        first = next(entry["step"] for entry in history if entry["size"] == size)
+        axes.annotate(
+            f"{size} px", (first, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+            fontsize=8, color=INK,
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlabel("step", **_TEXT)
+    axes.set_ylabel("weighted relative loss", **_TEXT)
+    plain(axes)
+
+
+def plain(axes: Axes) -> None:
+    """Only the left and bottom spines, light ticks."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=INK)
+
+
+def transfer_figure(rows: Sequence[Mapping], height: float = 2.7) -> Figure:
+    """Figure 2: content, style, result and how the loss fell, one row a transfer.
+
+    Args:
+        rows: each with "content", "style", "image" (1, 3, H, W), "names" (three titles), "history", "content_weight" and
+            "style_weight".
+        height: of a row in inches; 2.7 at 200 dots per inch are 540 pixels.
+    """
+    gap, head, foot, plot_width = 0.14, 0.3, 0.42, 3.1
+    keys = ("content", "style", "image")
+    widths = [[height * row[key].shape[3] / row[key].shape[2] for key in keys] for row in rows]
+    total_width = max(map(sum, widths)) + 3 * gap + 0.75 + plot_width + 0.5
+    total_height = len(rows) * (height + head + foot)
+    figure = Figure(figsize=(total_width, total_height))
+    for r, (row, row_widths) in enumerate(zip(rows, widths, strict=True)):
+        x, bottom = 0.0, total_height - (r + 1) * (height + head + foot) + foot
+        for key, title, width in zip(keys, row["names"], row_widths, strict=True):
+            axes = figure.add_axes((x / total_width, bottom / total_height, width / total_width, height / total_height))
+            show_image(axes, row[key])
+            axes.set_title(title, pad=4, **_TEXT)
+            x += width + gap
+        left = total_width - plot_width - 0.5
+        axes = figure.add_axes((left / total_width, bottom / total_height, plot_width / total_width, height / total_height))
+        loss_curves(axes, row["history"], row["content_weight"], row["style_weight"])
+        axes.set_title("how the loss fell", pad=4, **_TEXT)
+    return figure
+
+
+def activation_grid(features: Mapping[str, Tensor], filters: int = 6) -> Figure:
+    """The ``filters`` strongest feature maps of each layer, one row a layer; each map scaled to its own brightest 0.5 %."""
+    first = next(iter(features.values()))
+    width = 1.35
+    height = width * first.shape[2] / first.shape[3]
+    figure = Figure(figsize=(1.0 + filters * (width + 0.06), len(features) * (height + 0.06)))
+    figure_width, figure_height = figure.get_size_inches()
+    for r, (layer, maps) in enumerate(features.items()):
+        maps = maps[0].float()
+        margin = maps.shape[1] // 8  # filters that answer to the zero padding only would win otherwise
+        inner = maps[:, margin : maps.shape[1] - margin, margin : maps.shape[2] - margin]
+        strongest = inner.flatten(1).std(dim=1).argsort(descending=True)[:filters]
+        bottom = figure_height - (r + 1) * (height + 0.06)
+        label = f"{layer}\n{maps.shape[0]} x {maps.shape[1]} x {maps.shape[2]}"
+        figure.text(0.92 / figure_width, (bottom + height / 2) / figure_height, label, ha="right", va="center", fontsize=8,
+                    color=INK)  # fmt: skip
+        for c, index in enumerate(strongest):
+            left = 1.0 + c * (width + 0.06)
+            axes = figure.add_axes((left / figure_width, bottom / figure_height, width / figure_width, height / figure_height))
+            values = maps[index].numpy()
+            bright = max(np.percentile(values, 99.5), 1e-12)
+            axes.imshow(values, cmap="magma", vmin=0, vmax=bright, aspect="auto", interpolation="nearest")
+            axes.set_axis_off()
+    return figure
+
+
+def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequence[str], arch: str = "vgg16") -> Figure:
+    """Figure 1: the network as slabs, high as its feature maps are large and thick as they are many, with its taps."""
+    figure = Figure(figsize=(11, 4.3))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    slant = np.array([0.42, 0.30])
+    x, middle = 3.35, 0.0
+    for block, (count, channels) in enumerate(zip(CONVOLUTIONS_PER_BLOCK[arch], WIDTHS, strict=True), start=1):
+        side = 3.0 / 2 ** (0.62 * (block - 1))
+        first_x = x
+        for i in range(1, count + 1):
+            thickness = 0.07 * channels**0.36
+            name = f"relu{block}_{i}"
+            tap = STYLE if name in style_layers else CONTENT if name in content_layers else None
+            _slab(axes, x, middle, side, thickness, slant, tap or "#c9cfe0")
+            if tap:
+                _tap(axes, x + thickness / 2, middle, side, name, tap, up=tap == CONTENT)
+            x += thickness + 0.10
+        axes.text((first_x + x - 0.1) / 2, -2.35, f"block {block}\n{count} x {channels}", ha="center", va="top", fontsize=9,
+                  color=INK)  # fmt: skip
+        if block < len(WIDTHS):
+            _slab(axes, x, middle, 3.0 / 2 ** (0.62 * block), 0.05, slant, "#f2cc8f")
+            x += 0.42
+    photo = to_uint8(image)
+    width = 2.6
+    height = width * photo.shape[0] / photo.shape[1]
+    axes.imshow(photo, extent=(0, width, -height / 2, height / 2), zorder=3, aspect="equal", interpolation="lanczos")
+    axes.text(width / 2, -height / 2 - 0.15, "input image x", ha="center", va="top", **_TEXT)
+    axes.add_patch(FancyArrowPatch((width + 0.08, 0), (3.3, 0), arrowstyle="-|>", mutation_scale=12, color=INK))
+    for row, (color, text) in enumerate(
+        (
+            (CONTENT, "content representation F, Eq. (1)"),
+            (STYLE, "style representations G, Eq. (2)-(3)"),
+            ("#c9cfe0", "3 x 3 convolution and ReLU"),
+            ("#f2cc8f", "pooling, 2 x 2"),
+        )
+    ):
+        y = 2.55 - 0.34 * row
+        axes.add_patch(Rectangle((x - 1.75, y - 0.09), 0.25, 0.18, color=color))
+        axes.text(x - 1.4, y, text, va="center", fontsize=9, color=INK)
+    axes.set_xlim(-0.1, x + 1.9)
+    axes.set_ylim(-3.0, 2.8)
+    return figure
+
+
+def _slab(axes: Axes, x: float, y: float, side: float, thickness: float, slant: np.ndarray, color: str) -> None:
+    """A box in parallel projection: front face ``thickness`` wide and ``side`` high, depth along ``slant``."""
+    depth = slant * side * 0.45
+    low, high = y - side / 2, y + side / 2
+    front = np.array([(x, low), (x + thickness, low), (x + thickness, high), (x, high)])
+    top = np.array([front[3], front[2], front[2] + depth, front[3] + depth])
+    flank = np.array([front[1], front[1] + depth, front[2] + depth, front[2]])
+    for face, shade in ((flank, 0.78), (top, 1.0), (front, 0.9)):
+        axes.add_patch(Polygon(face, facecolor=_darker(color, shade), edgecolor=INK, linewidth=0.5))
+
+
+def _tap(axes: Axes, x: float, y: float, side: float, name: str, color: str, up: bool) -> None:
+    start, end = (y + side / 2, 1.75) if up else (y - side / 2, -1.8)
+    arrow = FancyArrowPatch((x, start), (x, end), arrowstyle="-|>", mutation_scale=10, color=color, linewidth=1.3, zorder=4)
+    axes.add_patch(arrow)
+    axes.text(x, end + (0.08 if up else -0.08), name, ha="center", va="bottom" if up else "top", fontsize=9, color=color)
+
+
+def _darker(color: str, factor: float) -> tuple[float, ...]:
+    return tuple(int(color[i : i + 2], 16) / 255 * factor for i in (1, 3, 5))

@@ -1,0 +1,84 @@
+"""Execute the notebooks in place, in order, and say what they made (`make figures`).
+
+A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see nstlib/profiles.py).
+
+    python tools/run_notebooks.py [NOTEBOOK ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from nstlib import profiles
+from nstlib.files import atomic_write
+
+ROOT = Path(__file__).parent.parent
+
+
+def fold_carriage_returns(text: str) -> str:
+    """What a terminal would show: a carriage return lets the rest of the line be written over."""
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def execute(path: Path, save: bool) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    done = 0
+    started = time.monotonic()
+
+    def report(cell: nbformat.NotebookNode, **_: object) -> None:
+        nonlocal done
+        if cell.cell_type == "code":
+            done += 1
+            print(f"  {path.stem}: cell {done} of {len(cells)}, {time.monotonic() - started:.0f} s", flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_executed=report,
+    )
+    client.execute()
+    if not save:
+        return
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info.pop("version", None)  # else every machine's Python would change the file
+    for cell in cells:
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = fold_carriage_returns(output.text)
+    with atomic_write(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def main(arguments: list[str]) -> int:
+    paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    profile = profiles.current()
+    began, clock = time.time(), time.monotonic()
+    print(f"running {len(paths)} notebooks, profile {profile.name}", flush=True)
+    for path in paths:
+        try:
+            execute(path, save=profile.name != "smoke")
+        except CellExecutionError as error:
+            print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{error}", file=sys.stderr)
+            return 1
+    made = [p for p in sorted(profile.figures.glob("*")) if p.is_file() and p.stat().st_mtime >= began]
+    print(f"\nmade in {time.monotonic() - clock:.0f} s:")
+    for figure in made:
+        print(f"  {figure.relative_to(ROOT)}")
+    if profile.name != "smoke":
+        print(f"and the executed notebooks in {paths[0].parent.resolve().relative_to(ROOT)}/; `make lab` opens them")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
