@@ -69,9 +69,9 @@ def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
     r"""Poster Eq. (2), corrected: :math:`E_l = \frac{1}{4 N^2} \sum_{ij} (G_{ij} - A_{ij})^2`.
 
-    The poster prints :math:`\frac{1}{4NM} \sum (G - A)`, without squares. That is a misprint: it is no distance (it has no
-    minimum), while the poster's own text says "euclidean distance". Gatys et al. (their Eq. 4) have
-    :math:`\frac{1}{4 N^2 M^2} \sum (G - A)^2`; the :math:`1/M^2` is already in our Gram matrices.
+    The poster prints :math:`\frac{1}{4NM} \sum (G - A)`, without squares. That is a misprint: it is no distance (it falls
+    below zero, and is least where no filter fires), while the poster's own text says "euclidean distance". Gatys et al.
+    (their Eq. 4) have :math:`\frac{1}{4 N^2 M^2} \sum (G - A)^2`; the :math:`1/M^2` is already in our Gram matrices.
 
     Args:
         gram: G, ``gram_matrix`` of the image being made, shape (B, N, N).

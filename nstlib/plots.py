@@ -102,31 +102,37 @@ def plain(axes: Axes) -> None:
     axes.tick_params(labelsize=8, colors=INK)
 
 
-def transfer_figure(rows: Sequence[Mapping], height: float = 2.7) -> Figure:
+def transfer_figure(rows: Sequence[Mapping], width: float = 12.0) -> Figure:
     """Figure 2: content, style, result and how the loss fell, one row a transfer.
 
     Args:
         rows: each with "content", "style", "image" (1, 3, H, W), "names" (three titles), "history", "content_weight" and
             "style_weight".
-        height: of a row in inches; 2.7 at 200 dots per inch are 540 pixels.
+        width: of the three pictures together in inches; every row is as high as that makes it.
     """
-    gap, head, foot, plot_width = 0.14, 0.3, 0.42, 3.1
+    gap, head, foot, plot_width, plot_margins = 0.14, 0.3, 0.42, 3.1, (0.75, 0.5)
     keys = ("content", "style", "image")
-    widths = [[height * row[key].shape[3] / row[key].shape[2] for key in keys] for row in rows]
-    total_width = max(map(sum, widths)) + 3 * gap + 0.75 + plot_width + 0.5
-    total_height = len(rows) * (height + head + foot)
+    aspects = [[row[key].shape[3] / row[key].shape[2] for key in keys] for row in rows]
+    heights = [(width - 2 * gap) / sum(row) for row in aspects]
+    total_width = width + plot_margins[0] + plot_width + plot_margins[1]
+    total_height = sum(heights) + len(rows) * (head + foot)
     figure = Figure(figsize=(total_width, total_height))
-    for r, (row, row_widths) in enumerate(zip(rows, widths, strict=True)):
-        x, bottom = 0.0, total_height - (r + 1) * (height + head + foot) + foot
-        for key, title, width in zip(keys, row["names"], row_widths, strict=True):
-            axes = figure.add_axes((x / total_width, bottom / total_height, width / total_width, height / total_height))
+
+    def panel(left: float, bottom: float, width: float, height: float) -> Axes:
+        return figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
+
+    bottom = total_height
+    for row, row_aspects, height in zip(rows, aspects, heights, strict=True):
+        x, bottom = 0.0, bottom - head - height
+        for key, title, aspect in zip(keys, row["names"], row_aspects, strict=True):
+            axes = panel(x, bottom, height * aspect, height)
             show_image(axes, row[key])
             axes.set_title(title, pad=4, **_TEXT)
-            x += width + gap
-        left = total_width - plot_width - 0.5
-        axes = figure.add_axes((left / total_width, bottom / total_height, plot_width / total_width, height / total_height))
+            x += height * aspect + gap
+        axes = panel(width + plot_margins[0], bottom, plot_width, height)
         loss_curves(axes, row["history"], row["content_weight"], row["style_weight"])
         axes.set_title("how the loss fell", pad=4, **_TEXT)
+        bottom -= foot
     return figure
 
 

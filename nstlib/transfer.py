@@ -152,12 +152,11 @@ class StyleTransfer:
         if self.preserve_color:
             self.styles = [_match_luminance(s, self.content) for s in self.styles]
 
-        shape = resize(self.content, self.size).shape
-        if min(shape[2:]) < SHORTEST_SIDE:
-            raise ImageError(
-                f"content: at size {self.size} its shorter side is {min(shape[2:])} pixels; {SHORTEST_SIDE} needed"
-            )
-        smallest = math.ceil(SHORTEST_SIDE * max(shape[2:]) / min(shape[2:]))
+        longest = max(self.content.shape[2:])
+        height, width = (max(1, round(side * self.size / longest)) for side in self.content.shape[2:])
+        if min(height, width) < SHORTEST_SIDE:
+            raise ImageError(f"content: {width} x {height} pixels at size {self.size}; each side needs {SHORTEST_SIDE}")
+        smallest = math.ceil(SHORTEST_SIDE * max(height, width) / min(height, width))
         self.scales = pyramid(self.size, self.steps, max(_whole(coarsest, "coarsest", SHORTEST_SIDE), smallest))
 
         self.extractor = FeatureExtractor(
@@ -228,6 +227,7 @@ class StyleTransfer:
             "identity": self._identity(),
             "scale": self.scale,
             "pixels": self.pixels.detach().clone(),
+            "evaluated": self._evaluated.clone(),
             "best": self._best.clone(),
             "best_total": self._best_total,
             "first_total": self._first_total,
@@ -247,13 +247,13 @@ class StyleTransfer:
             if different:
                 raise TransferError(f"this state is of another transfer; different: {', '.join(different)}")
             self._enter_scale(state["scale"], None)
-            with torch.no_grad():
-                self.pixels.copy_(state["pixels"])
             self._best = state["best"].to(self.device)
             self._best_total, self._first_total = state["best_total"], state["first_total"]
             self.history = [dict(entry) for entry in state["history"]]
             self.optimizer.load_state_dict(state["optimizer"])
+            self.pixels.data.copy_(state["evaluated"])
             self._evaluate()
+            self.pixels.data.copy_(state["pixels"])
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise TransferError(f"this is not the state of a transfer ({type(error).__name__}: {error})") from error
 
@@ -532,4 +532,5 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
-        raise TransferError(f"checkpoint {str(path)!r} cannot be read ({error}); delete it to start anew") from error
+        message = f"checkpoint {str(path)!r} cannot be read: damaged, or none of ours; delete it to start anew"
+        raise TransferError(message) from error

@@ -84,7 +84,8 @@ class FeatureExtractor(nn.Module):
         for name in names[: deepest + 1]:
             block = int(name.removeprefix("conv").removeprefix("relu").removeprefix("pool")[0])
             if name.startswith("conv"):
-                module: nn.Module = nn.Conv2d(channels, WIDTHS[block - 1], kernel_size=3, padding=1)
+                # skip_init: weights are filled in below, and drawing them would move the global random state
+                module: nn.Module = nn.utils.skip_init(nn.Conv2d, channels, WIDTHS[block - 1], kernel_size=3, padding=1)
                 channels = WIDTHS[block - 1]
             elif name.startswith("relu"):
                 # in place would overwrite the convolution's output, which may have been asked for

@@ -1,0 +1,12 @@
+"""What several test files share."""
+
+import pytest
+
+from nstlib.assets import DATA
+from nstlib.images import load_image
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A small photograph, 96 x 54 pixels; not to be changed in place."""
+    return load_image(DATA / "washington.jpg", size=96)

@@ -1,0 +1,134 @@
+"""README, Makefile and package files agree with each other and with what is there."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [path for pattern in ("*.md", "data/*.md", "notebooks/*.ipynb") for path in sorted(ROOT.glob(pattern))]
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    tomllib = pytest.importorskip("tomli")
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements():
+    extras = PROJECT["optional-dependencies"]
+    return [*PROJECT["dependencies"], *extras["test"]]
+
+
+def name_of(requirement):
+    return re.split(r"[<>=!~ \[]", requirement)[0].lower()
+
+
+def test_environment_yml_holds_the_same_packages():
+    lines = [line.strip()[2:] for line in (ROOT / "environment.yml").read_text().splitlines() if re.match(r"\s+- ", line)]
+    python, *packages = [line for line in lines if line not in ("conda-forge", "pip", "pip:", "-e .")]
+    assert python == f"python{PROJECT['requires-python']}"
+    assert sorted(packages) == sorted(re.sub(r"^torch\b", "pytorch", requirement) for requirement in requirements())
+
+
+def test_constraints_pin_every_requirement():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; python_version >= \"3\.\d+\")?", line) for line in lines), (
+        "one exact version a line"
+    )
+    pinned = {line.split("==")[0] for line in lines}
+    assert {name_of(requirement) for requirement in requirements()} <= pinned
+
+
+def test_constraints_are_what_runs_here():
+    """A run with other versions is no proof that the pinned ones pass."""
+    from importlib.metadata import version
+
+    assert version("torch").split("+")[0] in (ROOT / "constraints.txt").read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if target.startswith(("https://", "http://", "mailto:", "#")) or "data:image" in target:
+            continue
+        assert (document.parent / target.split("#")[0]).exists(), f"{document.name} links to {target}"
+
+
+def test_readmes_make_commands_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z]+)(?=[`\s])", README)) - {"an", "environment"}
+    assert {"figures", "test", "lab", "bench", "assets"} <= named
+    assert named <= targets | {"s"}
+    for target in named:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_ci_runs_the_readmes_test_command():
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert commands[-1] == "make test"
+
+
+def test_readmes_code_runs(tmp_path, monkeypatch):
+    """The Python blocks, on small images and few steps."""
+    import torch
+
+    import nstlib
+
+    image = nstlib.load_image(nstlib.asset_path("scream"), 64)
+    nstlib.save_image(image, tmp_path / "my_photo.jpg")
+    nstlib.save_image(image, tmp_path / "my_painting.jpg")
+    monkeypatch.chdir(tmp_path)
+    scope = {"nstlib": nstlib, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        small = block.replace("size=512, steps=300", "size=64, steps=2")
+        exec(small, scope)
+    assert (tmp_path / "painted.png").exists()
+    assert scope["output"].grad is not None
+
+
+def test_names_in_the_readmes_table_exist():
+    import nstlib
+
+    rows = [line for line in README.splitlines() if line.startswith("|") and "notebooks/" in line]
+    assert len(rows) == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
+    for row in rows:
+        for name in re.findall(r"`([\w.]+)`", row.split("|")[3]):
+            assert hasattr(nstlib, name.removeprefix("nstlib.")), name
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "nstlib").glob("[a-z]*.py")))
+def test_public_things_are_documented(module):
+    imported = importlib.import_module(f"nstlib.{module}")
+    assert imported.__doc__
+    for name, thing in vars(imported).items():
+        if not name.startswith("_") and callable(thing) and getattr(thing, "__module__", "") == imported.__name__:
+            assert thing.__doc__, f"{module}.{name}"
+
+
+def test_arrows_run_one_way():
+    """The library's own order (images -> vgg -> losses -> transfer); plots and profiles are for notebooks and tools only."""
+    order = ["files", "images", "assets", "vgg", "losses", "transfer"]
+    for module in order:
+        imports = re.findall(r"^from nstlib\.(\w+) import", (ROOT / "nstlib" / f"{module}.py").read_text(), flags=re.MULTILINE)
+        assert set(imports) <= set(order[: order.index(module)]), module
+
+
+def test_nothing_names_a_machine_or_an_index():
+    """No absolute path of somebody's machine, no address of a package index."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"/(work|home|root|Users)/\w|index-url|/simple/", flags=re.IGNORECASE)
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".txt", ".yml"} and path != Path(__file__) and path.exists():
+            text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
+            assert not pattern.search(text), name
