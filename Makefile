@@ -16,7 +16,7 @@ test: $(VENV)/ready
 	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
 
 lab: $(VENV)/ready
-	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
+	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 bench: $(VENV)/ready
 	$(RUN) benchmarks/transfer.py

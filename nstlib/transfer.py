@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ class StyleTransfer:
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs to go on as if never interrupted: tensors, numbers and strings only."""
         return {
-            "identity": self._identity(),
+            "identity": self._identity,
             "scale": self.scale,
             "pixels": self.pixels.detach().clone(),
             "evaluated": self._evaluated.clone(),
@@ -242,7 +243,7 @@ class StyleTransfer:
             TransferError: the state is of another transfer; the message says what differs.
         """
         try:
-            mine, theirs = self._identity(), state["identity"]
+            mine, theirs = self._identity, state["identity"]
             different = [key for key in mine if mine[key] != theirs.get(key)]
             if different:
                 raise TransferError(f"this state is of another transfer; different: {', '.join(different)}")
@@ -379,6 +380,7 @@ class StyleTransfer:
             checked.append(mask)
         return checked
 
+    @cached_property
     def _identity(self) -> dict[str, Any]:
         """What makes this transfer this one: arguments, and digests of the images."""
         return {

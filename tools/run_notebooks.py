@@ -7,6 +7,7 @@ A notebook is replaced only when all of it has run; the profile comes from NSTLI
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -69,14 +70,15 @@ def main(arguments: list[str]) -> int:
         try:
             execute(path, save=profile.name != "smoke")
         except CellExecutionError as error:
-            print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{error}", file=sys.stderr)
+            message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colours its tracebacks
+            print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{message}", file=sys.stderr)
             return 1
     made = [p for p in sorted(profile.figures.glob("*")) if p.is_file() and p.stat().st_mtime >= began]
     print(f"\nmade in {time.monotonic() - clock:.0f} s:")
     for figure in made:
         print(f"  {figure.relative_to(ROOT)}")
     if profile.name != "smoke":
-        print(f"and the executed notebooks in {paths[0].parent.resolve().relative_to(ROOT)}/; `make lab` opens them")
+        print(f"and the executed notebooks in {paths[0].parent.name}/; `make lab` opens them")
     return 0
 
 
