@@ -173,7 +173,9 @@ def fast_precision(device: torch.device | str = "cpu") -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        # older PyTorch cannot tell: then float32, which is right anywhere
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 
