@@ -7,7 +7,8 @@ Both minimise the same loss on the same images at the same size, from the same s
 - nstlib: StyleTransfer as it is used, coarse to fine.
 
 Both are judged by one number: the loss of the picture as it can be saved (clipped to [0, 1]), computed in float32 by the plain
-loop's network, outside the clock. The question is how long each takes to reach the plain loop's final loss.
+loop's network, outside the clock. Without a line search the plain loop spikes, and may end on a spike; so we ask how long
+nstlib takes to reach the plain loop's final loss, and how long to reach the lowest that it ever had.
 """
 
 from __future__ import annotations
@@ -73,20 +74,20 @@ class PlainLoop:
         across, down = image.diff(dim=3).square().sum(), image.diff(dim=2).square().sum()
         return CONTENT_WEIGHT * content + STYLE_WEIGHT * style + TV_WEIGHT * (across + down) / image.numel()
 
-    def run(self, iterations: int) -> tuple[Tensor, float]:
-        """The image and the seconds it took."""
+    def run(self, iterations: int) -> tuple[Tensor, float, float]:
+        """The final image, the lowest loss on the way, and the seconds it took."""
         image = (255 * self.content).clone().requires_grad_(True)
         optimizer = torch.optim.LBFGS([image], max_iter=iterations, tolerance_grad=0, tolerance_change=0)
-        count, started = 0, time.perf_counter()
+        count, lowest, started = 0, float("inf"), time.perf_counter()
 
         def closure() -> Tensor:
-            nonlocal count
+            nonlocal count, lowest
             with torch.no_grad():
                 image.clamp_(0, 255)
             optimizer.zero_grad()
             loss = 1e6 * self.loss(image / 255)  # a large loss, so that L-BFGS's first step is not lost in rounding
             loss.backward()
-            count += 1
+            count, lowest = count + 1, min(lowest, loss.item() / 1e6)
             if count % 20 == 0:
                 print(
                     f"  plain loop: {count} evaluations, {time.perf_counter() - started:.0f} s, loss {loss.item() / 1e6:.4f}",
@@ -95,7 +96,7 @@ class PlainLoop:
             return loss
 
         optimizer.step(closure)
-        return (image.detach() / 255).clamp(0, 1), time.perf_counter() - started
+        return (image.detach() / 255).clamp(0, 1), lowest, time.perf_counter() - started
 
 
 @torch.no_grad()
@@ -126,28 +127,30 @@ def main() -> None:
     start = judge(loop, content)
     print(f"{arguments.size} px, {torch.get_num_threads()} threads, loss of the content image {start:.4f}", flush=True)
 
-    image, plain_seconds = loop.run(arguments.iterations)
-    target = judge(loop, image)
-    print(f"plain loop: {arguments.iterations} iterations, {plain_seconds:.1f} s, final loss {target:.4f}", flush=True)
+    image, lowest, plain_seconds = loop.run(arguments.iterations)
+    final = judge(loop, image)
+    targets = {"final": final, "lowest": min(final, lowest)}
+    print(f"plain loop: {arguments.iterations} iterations, {plain_seconds:.1f} s, {targets}", flush=True)
 
-    started, judging = time.perf_counter(), 0.0
+    started, judging, reached = time.perf_counter(), 0.0, {}
     transfer = StyleTransfer(
         content, style, content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, tv_weight=TV_WEIGHT, size=arguments.size
     )
-    reached = None
-    while reached is None and transfer.step_count < 4 * transfer.steps:
+    while len(reached) < len(targets) and transfer.step_count < 4 * transfer.steps:
         losses = transfer.step()
-        if losses["size"] == arguments.size and losses["total"] < 1.02 * target:
+        open_targets = {name: target for name, target in targets.items() if name not in reached}
+        # our own loss, in our own precision, only says when it is worth asking the judge
+        if losses["size"] == arguments.size and losses["total"] < 1.01 * max(open_targets.values()):
             before = time.perf_counter()
             loss = judge(loop, transfer.image)
             judging += time.perf_counter() - before
-            if loss <= target:
-                reached = time.perf_counter() - started - judging
+            seconds = time.perf_counter() - started - judging
+            for name, target in open_targets.items():
+                if loss <= target:
+                    reached[name] = {"steps": transfer.step_count, "seconds": round(seconds, 1), "loss": round(loss, 4)}
+                    print(f"nstlib: {name} loss reached: {reached[name]}", flush=True)
         if transfer.step_count % 20 == 0:
             print(f"  nstlib: {transfer.step_count} steps, {losses['size']} px, loss {losses['total']:.4f}", flush=True)
-    if reached is None:
-        raise SystemExit(f"nstlib did not reach {target:.4f} in {transfer.step_count} steps")
-    print(f"nstlib: {transfer.step_count} steps, {reached:.1f} s, loss {loss:.4f} (judged in float32)")
 
     ours = transfer._style_loss, transfer.extractor
 
@@ -161,9 +164,13 @@ def main() -> None:
     result = {
         "size": arguments.size,
         "judged_by": "content + 8 style + 10 total variation, relative losses, float32, image clipped to [0, 1]",
-        "plain_loop": {"iterations": arguments.iterations, "seconds": round(plain_seconds, 1), "loss": round(target, 4)},
-        "nstlib": {"steps": transfer.step_count, "seconds": round(reached, 1), "loss": round(loss, 4)},
-        "ratio": round(plain_seconds / reached, 2),
+        "plain_loop": {
+            "iterations": arguments.iterations,
+            "seconds": round(plain_seconds, 1),
+            **{f"{name}_loss": round(target, 4) for name, target in targets.items()},
+        },
+        "nstlib": {f"to_{name}_loss": entry for name, entry in reached.items()},
+        "ratio": {f"to_{name}_loss": round(plain_seconds / entry["seconds"], 2) for name, entry in reached.items()},
         "seconds_per_evaluation": {"plain_loop": round(one_plain, 3), "nstlib": round(one_ours, 3)},
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads, nstlib in {fast_precision()}",
         "torch": torch.__version__,
@@ -172,8 +179,9 @@ def main() -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
-    print(f"\nto the plain loop's final loss, {target:.4f}:")
-    print(f"  plain loop {plain_seconds:.0f} s, nstlib {reached:.0f} s, ratio {result['ratio']}")
+    for name, target in targets.items():
+        seconds = reached[name]["seconds"] if name in reached else float("inf")
+        print(f"to the plain loop's {name} loss, {target:.4f}: plain loop {plain_seconds:.0f} s, nstlib {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from nstlib.images import to_uint8
 from nstlib.vgg import CONVOLUTIONS_PER_BLOCK, WIDTHS
 
 CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
-DPI = 200
+DPI, SCREEN_DPI = 200, 110  # of saved files; of pictures within notebooks, which are kept small
 _TEXT = {"fontsize": 10, "color": INK}
 
 
 def show(figure: Figure, alt: str, path: Path | None = None) -> None:
-    """Display a figure in a notebook with alternative text, and save it as PNG if ``path`` is given (whole or not at all).
+    """Display a figure in a notebook with alternative text, and save it, finer, as PNG if ``path`` is given.
 
     Raises:
         ValueError: no alternative text.
@@ -33,12 +33,10 @@ def show(figure: Figure, alt: str, path: Path | None = None) -> None:
 
     if not alt.strip():
         raise ValueError("a picture needs alternative text")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor=PAPER, bbox_inches="tight", metadata={"Description": alt})
     if path is not None:
         with atomic_write(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
-    encoded = base64.b64encode(buffer.getvalue()).decode()
+            temporary.write_bytes(_png(figure, DPI, alt))
+    encoded = base64.b64encode(_png(figure, SCREEN_DPI, alt)).decode()
     width = round(figure.get_size_inches()[0] * 72)
     metadata = {"image/png": {"alt": alt, "width": min(width, 1000)}}
     display({"image/png": encoded, "text/plain": alt}, raw=True, metadata=metadata)
@@ -206,6 +204,12 @@ def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequ
     axes.set_xlim(-0.1, x + 1.9)
     axes.set_ylim(-3.0, 2.8)
     return figure
+
+
+def _png(figure: Figure, dpi: int, alt: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=PAPER, bbox_inches="tight", metadata={"Description": alt})
+    return buffer.getvalue()
 
 
 def _slab(axes: Axes, x: float, y: float, side: float, thickness: float, slant: np.ndarray, color: str) -> None:
