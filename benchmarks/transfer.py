@@ -152,13 +152,8 @@ def main() -> None:
         if transfer.step_count % 20 == 0:
             print(f"  nstlib: {transfer.step_count} steps, {losses['size']} px, loss {losses['total']:.4f}", flush=True)
 
-    ours = transfer._style_loss, transfer.extractor
-
     def our_loss(x: Tensor) -> Tensor:
-        features = ours[1](x)
-        return ours[0](features, transfer._regions[0]) + nstlib.content_loss(
-            features[CONTENT_LAYER], transfer._content_targets[CONTENT_LAYER]
-        )
+        return transfer._losses_of(x)["total"]
 
     one_plain, one_ours = seconds_per_evaluation(loop.loss, content), seconds_per_evaluation(our_loss, content)
     result = {

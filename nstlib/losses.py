@@ -36,7 +36,7 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""How often any two filters fire together: :math:`G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}`.
+    r"""How strongly any two filters fire together: :math:`G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}`.
 
     Gatys et al. (their Eq. 3) sum over the M positions and divide by M² later, in the loss. We divide here: the loss comes
     out the same, and images of different sizes can be compared.
@@ -108,13 +108,17 @@ class PerceptualLoss(nn.Module):
     The mean over features in place of the poster's sum makes the value independent of image size, as in Johnson, Alahi and
     Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016 (Eq. 2). Averaged over the batch.
 
+    The embedded VGG-16 works on values from 0 to 255, so the loss is large: 10^4 to 10^6 for unlike images. Beside a loss on
+    pixels, such as L1, begin with weights around 1e-5.
+
     Args:
         content: layer name -> weight c_l.
         style: layer name -> weight s_l.
         arch, weights, pooling, precision: as in ``FeatureExtractor``.
 
     Raises:
-        ValueError: no layer at all, a weight that is negative or not finite, or an argument that ``FeatureExtractor`` refuses.
+        ValueError: no mapping, no layer at all, a weight that is negative or not finite, or an argument that
+            ``FeatureExtractor`` refuses.
     """
 
     def __init__(
@@ -128,6 +132,9 @@ class PerceptualLoss(nn.Module):
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        for kind, layers in (("content", content), ("style", style or {})):
+            if not isinstance(layers, Mapping):
+                raise ValueError(f"{kind} must map names of layers to weights, as {{'relu3_3': 1}}, not {layers!r}")
         self.content, self.style = dict(content), dict(style or {})
         for kind, layers in (("content", self.content), ("style", self.style)):
             for layer, weight in layers.items():
@@ -136,9 +143,16 @@ class PerceptualLoss(nn.Module):
         self.extractor = FeatureExtractor(arch, weights, layers, pooling, precision)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """The loss of ``image`` against ``target``, both (B, 3, H, W), RGB in [0, 1]; gradients reach ``image`` only."""
+        """The loss of ``image`` against ``target``, both (B, 3, H, W), floating-point RGB in [0, 1]; gradients reach ``image``
+        only.
+
+        Raises:
+            ValueError: shapes that differ, an empty batch, or integers.
+        """
         if image.shape != target.shape:
             raise ValueError(f"image and target have different shapes: {tuple(image.shape)} and {tuple(target.shape)}")
+        if not (image.is_floating_point() and target.is_floating_point() and image.shape[0]):
+            raise ValueError(f"expected floating-point images in [0, 1], got {image.shape[0]} of {image.dtype}, {target.dtype}")
         features = self.extractor(image)
         with torch.no_grad():
             targets = self.extractor(target)

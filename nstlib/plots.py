@@ -143,7 +143,7 @@ def activation_grid(features: Mapping[str, Tensor], filters: int = 6) -> Figure:
     figure_width, figure_height = figure.get_size_inches()
     for r, (layer, maps) in enumerate(features.items()):
         maps = maps[0].float()
-        margin = maps.shape[1] // 8  # filters that answer to the zero padding only would win otherwise
+        margin = max(1, maps.shape[1] // 8)  # filters that answer to the zero padding only would win otherwise
         inner = maps[:, margin : maps.shape[1] - margin, margin : maps.shape[2] - margin]
         strongest = inner.flatten(1).std(dim=1).argsort(descending=True)[:filters]
         bottom = figure_height - (r + 1) * (height + 0.06)
@@ -161,7 +161,8 @@ def activation_grid(features: Mapping[str, Tensor], filters: int = 6) -> Figure:
 
 
 def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequence[str], arch: str = "vgg16") -> Figure:
-    """Figure 1: the network as slabs, high as its feature maps are large and thick as they are many, with its taps."""
+    """Figure 1: the network as slabs, lower where its feature maps are smaller and thicker where they are more (not to
+    scale), with its taps."""
     figure = Figure(figsize=(11, 4.3))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()

@@ -2,6 +2,7 @@
 
 Source: Gatys, Ecker and Bethge, CVPR 2016; the poster's section "Style transfer". Departures, each for a reason:
 
+- VGG-16 in place of Gatys's VGG-19, because its weights can be shipped; ``arch`` and ``weights`` choose.
 - Coarse to fine. The picture is painted small first and then refined, as in Gatys et al., "Controlling Perceptual Factors in
   Neural Style Transfer" (CVPR 2017, section 6): strokes can be larger than VGG's receptive field, and most steps cost little.
 - Relative losses. Each layer's loss is divided by its value for features that are all zero. In Eq. (3) this is a choice of
@@ -59,9 +60,10 @@ class DivergenceError(TransferError):
 class Region:
     """A part of the picture and the style it shall get."""
 
-    mask: Tensor | None  # (1, 1, H, W), in [0, 1]; None is everywhere
-    grams: dict[str, Tensor]  # layer -> target Gram matrix A
     share: float  # of the picture
+    grams: dict[str, Tensor]  # layer -> target Gram matrix A
+    zero: dict[str, Tensor]  # layer -> E_l of all-zero features
+    masks: dict[str, Tensor | None]  # layer -> (1, 1, H', W'), in [0, 1]; None is everywhere
 
 
 class StyleTransfer:
@@ -123,7 +125,7 @@ class StyleTransfer:
         precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _device(device)
         self.size = _whole(size, "size", SHORTEST_SIDE)
         self.steps = _whole(steps, "steps", 1)
         self.content_weight = check_weight(content_weight, "content_weight")
@@ -144,6 +146,8 @@ class StyleTransfer:
         names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
         self.styles = [_as_image(s, name).to(self.device) for s, name in zip(styles, names, strict=True)]
         blend = style_blend if style_blend is not None else [1.0] * len(styles)
+        if not isinstance(blend, list | tuple):
+            raise ValueError(f"style_blend must be a list, one number a style, not {blend!r}")
         if len(blend) != len(styles):
             raise ValueError(f"style_blend has {len(blend)} numbers for {len(styles)} styles")
         self.blend = list(_proportions(dict(enumerate(blend)), "style_blend").values())
@@ -203,7 +207,8 @@ class StyleTransfer:
             "step", "size" (longer side in pixels), "seconds" (the step's own).
 
         Raises:
-            DivergenceError: the loss is not finite or a hundred times that at the scale's beginning.
+            DivergenceError: the loss is not finite or, with Adam, which has no line search to prevent it, a hundred times that
+                at the scale's beginning.
         """
         started = time.perf_counter()
         if self.scale + 1 < len(self.scales) and self.step_count >= sum(n for _, n in self.scales[: self.scale + 1]):
@@ -221,6 +226,11 @@ class StyleTransfer:
         }
         self.history.append(losses)
         return losses
+
+    @torch.no_grad()
+    def losses_of(self, image: Tensor) -> dict[str, float]:
+        """The losses of any image of the current scale's size: "content", "style", "tv" and "total", as ``step`` gives them."""
+        return {name: float(value) for name, value in self._losses_of(image.to(self.device)).items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs to go on as if never interrupted: tensors, numbers and strings only."""
@@ -269,14 +279,15 @@ class StyleTransfer:
         with torch.no_grad():
             features = self.extractor(_gray(content) if self.preserve_color else content)
             self._content_targets = {layer: features[layer] for layer in self.content_layers}
+            sizes = {layer: features[layer].shape[2:] for layer in self.style_layers}
             grams = [self._style_grams(resize(style, size)) for style in self.styles]
         if self.masks is None:
             # blending targets has the same gradient as blending the losses of several targets, and costs as one
             blended = {layer: sum(b * g[layer] for b, g in zip(self.blend, grams, strict=True)) for layer in self.style_layers}
-            self._regions = [Region(None, blended, 1.0)]
+            self._regions = [self._region(None, blended, sizes)]
         else:
             masks = [resize(mask, shape) for mask in self.masks]
-            self._regions = [Region(mask, g, float(mask.mean())) for mask, g in zip(masks, grams, strict=True)]
+            self._regions = [self._region(mask, g, sizes) for mask, g in zip(masks, grams, strict=True)]
 
         start = content if start is None else resize(start, shape)
         # L-BFGS's first step has length 1 (sum of absolute values). In this unit that moves pixels by one grey level on
@@ -306,9 +317,7 @@ class StyleTransfer:
         self.pixels.grad = self._gradient.clone()
         return self._total
 
-    def _evaluate(self) -> None:
-        pixels = self.pixels * self._unit
-        image = pixels.clamp(0, 1)
+    def _losses_of(self, image: Tensor) -> dict[str, Tensor]:
         features = self.extractor(image)
         content = sum(
             weight * content_loss(features[layer], target) / target.float().square().sum().clamp_min(1e-12)
@@ -318,13 +327,18 @@ class StyleTransfer:
         style = sum(region.share * self._style_loss(features, region) for region in self._regions)
         tv = total_variation(image) / image.numel()
         total = self.content_weight * content + self.style_weight * style + self.tv_weight * tv
+        return {"content": content, "style": style, "tv": tv, "total": total}
+
+    def _evaluate(self) -> None:
+        pixels = self.pixels * self._unit
+        image = pixels.clamp(0, 1)
+        losses = self._losses_of(image)
         # clipping has no gradient out there; this brings strays back
-        objective = total + OUT_OF_RANGE * (pixels - image).square().mean()
+        objective = losses["total"] + OUT_OF_RANGE * (pixels - image).square().mean()
         (self._gradient,) = torch.autograd.grad(objective, self.pixels)
 
         self._evaluated = self.pixels.detach().clone()
         self._total = objective.detach()
-        losses = {"content": content, "style": style, "tv": tv, "total": total}
         self._losses = {name: float(value.detach()) for name, value in losses.items()}
         if not (math.isfinite(float(self._total)) and bool(torch.isfinite(self._gradient).all())):
             raise DivergenceError(f"step {self.step_count + 1}: the loss or its gradient is not finite")
@@ -337,13 +351,18 @@ class StyleTransfer:
 
     def _style_loss(self, features: Mapping[str, Tensor], region: Region) -> Tensor:
         """Eq. (3) for one region, with w_l = weight / (E_l of all-zero features)."""
-        total = 0
-        for layer, weight in self.style_layers.items():
-            mask = None if region.mask is None else F.interpolate(region.mask, features[layer].shape[2:], mode="area")
-            target = region.grams[layer]
-            zero = style_loss(torch.zeros_like(target), target).clamp_min(1e-12)
-            total = total + weight * style_loss(gram_matrix(features[layer], mask), target) / zero
-        return total
+        return sum(
+            weight / region.zero[layer] * style_loss(gram_matrix(features[layer], region.masks[layer]), region.grams[layer])
+            for layer, weight in self.style_layers.items()
+        )
+
+    def _region(self, mask: Tensor | None, grams: dict[str, Tensor], sizes: Mapping[str, Sequence[int]]) -> Region:
+        return Region(
+            share=1.0 if mask is None else float(mask.mean()),
+            grams=grams,
+            zero={layer: style_loss(torch.zeros_like(gram), gram).clamp_min(1e-12) for layer, gram in grams.items()},
+            masks={layer: None if mask is None else F.interpolate(mask, size, mode="area") for layer, size in sizes.items()},
+        )
 
     def _style_grams(self, style: Tensor) -> dict[str, Tensor]:
         features = self.extractor(style)
@@ -368,12 +387,14 @@ class StyleTransfer:
         return (content + _gray(image) - _gray(content)).clamp(0, 1)
 
     def _check_masks(self, masks: Sequence[Tensor]) -> list[Tensor]:
+        if not isinstance(masks, list | tuple):
+            raise ValueError(f"masks must be a list, one tensor a style, not {type(masks).__name__}")
         if len(masks) != len(self.styles):
             raise ValueError(f"masks: {len(masks)} for {len(self.styles)} styles; each style needs its own")
         checked = []
         for i, mask in enumerate(masks):
             if not isinstance(mask, Tensor) or mask.ndim not in (2, 4) or (mask.ndim == 4 and mask.shape[:2] != (1, 1)):
-                raise ValueError(f"masks[{i}] must be a tensor (H, W) or (1, 1, H, W)")
+                raise ValueError(f"masks[{i}] must be a tensor (H, W) or (1, 1, H, W); torch.from_numpy makes one of an array")
             mask = mask.float().reshape(1, 1, *mask.shape[-2:]).to(self.device)
             if not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1 or mask.max() == 0:
                 raise ValueError(f"masks[{i}] must lie in [0, 1] and not be empty")
@@ -393,7 +414,7 @@ class StyleTransfer:
             "tv_weight": self.tv_weight,
             "content_layers": list(self.content_layers.items()),
             "style_layers": list(self.style_layers.items()),
-            "scales": [list(scale) for scale in self.scales],
+            "size, steps or coarsest": [list(scale) for scale in self.scales],
             "optimizer": self.optimizer_name,
             "init": self.init,
             "seed": self.seed,
@@ -433,11 +454,14 @@ def stylize(
         progress: show a progress bar.
 
     Raises:
-        As ``StyleTransfer``; TransferError: ``checkpoint`` cannot be read or written, or is of another transfer.
+        As ``StyleTransfer``; TransferError: ``checkpoint`` cannot be read, is of another transfer, or lies in a folder that
+            cannot be written to.
 
     Warns:
-        RuntimeWarning: the run diverged; the best image so far is returned.
+        RuntimeWarning: the run diverged, and the best image so far is returned; or a checkpoint could not be written.
     """
+    if checkpoint is not None and not os.access(Path(checkpoint).parent, os.W_OK):
+        raise TransferError(f"checkpoint {str(checkpoint)!r}: its folder does not exist or cannot be written to")
     transfer = StyleTransfer(content, style, **settings)
     if checkpoint is not None and Path(checkpoint).exists():
         transfer.load_state_dict(_read_checkpoint(Path(checkpoint)))
@@ -493,6 +517,15 @@ def _match_luminance(style: Tensor, content: Tensor) -> Tensor:
     return ((style - style.mean()) / style.std().clamp_min(1e-6) * content.std() + content.mean()).clamp(0, 1)
 
 
+def _device(device: torch.device | str | None) -> torch.device:
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return chosen
+
+
 def _whole(value: int, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
@@ -506,7 +539,9 @@ def _one_of(value: str, name: str, choices: Sequence[str]) -> str:
 
 
 def _proportions(weights: Mapping[Any, float], name: str) -> dict[Any, float]:
-    """Weights made to sum to 1; those that are 0 stay, so that their layer is still reported on."""
+    """Weights made to sum to 1."""
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"{name} must map names of layers to weights, as {{'relu4_2': 1}}, not {weights!r}")
     checked = {key: check_weight(weight, f"{name}[{key!r}]") for key, weight in weights.items()}
     total = sum(checked.values())
     if not total:
@@ -526,13 +561,16 @@ def _write_checkpoint(transfer: StyleTransfer, path: Path) -> None:
     try:
         with atomic_write(path) as temporary:
             torch.save(transfer.state_dict(), temporary)
-    except OSError as error:
-        raise TransferError(f"checkpoint {str(path)!r} cannot be written: {error}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's writer, on a full disk
+        # that must not cost the picture
+        warnings.warn(f"checkpoint {str(path)!r} could not be written: {error}", RuntimeWarning, stacklevel=3)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
-        message = f"checkpoint {str(path)!r} cannot be read: damaged, or none of ours; delete it to start anew"
+        message = (
+            f"checkpoint {str(path)!r} is damaged, or not a checkpoint; give another path, or remove it if it is an old one"
+        )
         raise TransferError(message) from error

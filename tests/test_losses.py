@@ -388,3 +388,15 @@ def test_perceptual_loss_refuses_images_of_different_shapes(perceptual, pair):
         perceptual(pair[0], pair[1][..., 1:])
     with pytest.raises(ValueError, match="different shapes"):
         perceptual(pair[0], pair[1].repeat(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize("content", [["relu2_2"], "relu2_2", None])
+def test_perceptual_loss_wants_a_mapping(content):
+    with pytest.raises(ValueError, match="content must map names of layers"):
+        PerceptualLoss(content, weights=None)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(0, 3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)])
+def test_perceptual_loss_refuses_integers_and_nothing(images):
+    with pytest.raises(ValueError, match="floating-point"):
+        PerceptualLoss({"relu1_1": 1}, weights=None)(images, images)

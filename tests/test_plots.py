@@ -86,3 +86,11 @@ def test_diagram_names_its_taps(image, arch):
     texts = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert all(name in texts for name in ("relu4_2", "relu1_1", "relu5_1", "block 5"))
     assert pixels(figure).std() > 10
+
+
+def test_activation_grid_passes_over_maps_of_the_padding_only():
+    maps = torch.zeros(1, 2, 7, 12)
+    maps[0, 0, [0, -1]] = 9  # lit along the border
+    maps[0, 1, 3, 5] = 1
+    figure = plots.activation_grid({"relu5_1": maps}, filters=1)
+    assert figure.axes[0].images[0].get_array()[3, 5] == 1

@@ -57,3 +57,12 @@ def test_smoke_changes_no_notebook(tool, tmp_path, monkeypatch, capsys):
     before = path.read_bytes()
     assert tool.main([str(path)]) == 0
     assert path.read_bytes() == before
+
+
+def test_unknown_profile_and_missing_notebook_are_one_line(tool, tmp_path, monkeypatch, capsys):
+    assert tool.main([str(tmp_path / "none.ipynb")]) == 2
+    monkeypatch.setenv("NSTLIB_PROFILE", "nonsense")
+    assert tool.main([]) == 2
+    missing, unknown = capsys.readouterr().err.strip().splitlines()
+    assert "none.ipynb" in missing
+    assert "smoke, cpu, gpu" in unknown

@@ -353,7 +353,7 @@ def test_damaged_checkpoint_is_refused_and_left_alone(content, style, tmp_path, 
     run(content, style, checkpoint=path)
     data = path.read_bytes()[:-1000] if damage is None else damage
     path.write_bytes(data)
-    with pytest.raises(TransferError, match=r"run\.pt.*delete it to start anew"):
+    with pytest.raises(TransferError, match=r"run\.pt.*not a checkpoint"):
         run(content, style, checkpoint=path)
     assert path.read_bytes() == data
 
@@ -364,9 +364,30 @@ def test_not_a_state(content, style, state):
         StyleTransfer(content, style, **SHALLOW).load_state_dict(state)
 
 
-def test_checkpoint_in_a_missing_folder(content, style, tmp_path):
-    with pytest.raises(TransferError, match="cannot be written"):
-        run(content, style, checkpoint=tmp_path / "missing" / "run.pt")
+def test_checkpoint_in_a_missing_folder_is_refused_before_the_work(content, style, tmp_path):
+    steps = []
+    with pytest.raises(TransferError, match="folder"):
+        run(content, style, checkpoint=tmp_path / "missing" / "run.pt", callback=lambda t: steps.append(t))
+    assert not steps
+
+
+def test_unwritable_checkpoint_does_not_cost_the_picture(content, style, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.warns(RuntimeWarning, match="no space left"):
+        result = run(content, style, checkpoint=tmp_path / "run.pt")
+    assert len(result.history) == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_of_any_image(content, style):
+    transfer = StyleTransfer(content, style, **{**SHALLOW, "coarsest": 56})
+    losses = transfer.step()
+    judged = transfer.losses_of(transfer.image)
+    assert all(judged[name] == pytest.approx(losses[name], rel=1e-5) for name in judged)
+    assert transfer.losses_of(resize(content, 56))["content"] == pytest.approx(0, abs=1e-6)
 
 
 # -- trouble --
@@ -441,6 +462,13 @@ def test_bad_weights(content, style, name, value):
         ({"masks": [torch.full((8, 8), math.nan)]}, r"masks\[0\]"),
         ({"masks": [torch.ones(3, 8, 8)]}, r"masks\[0\]"),
         ({"masks": ["left"]}, r"masks\[0\]"),
+        ({"masks": torch.ones(1, 1, 8, 8)}, "masks must be a list"),
+        ({"content_layers": ["relu2_1"]}, "content_layers"),
+        ({"style_layers": "relu2_1"}, "style_layers"),
+        ({"style_blend": 0.5}, "style_blend"),
+        ({"precision": "bfloat16"}, "precision"),
+        ({"precision": torch.float16}, "precision"),
+        ({"device": "tpu"}, "device"),
     ],
 )
 def test_bad_arguments_are_named(content, style, settings, message):

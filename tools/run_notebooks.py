@@ -63,7 +63,15 @@ def execute(path: Path, save: bool) -> None:
 
 def main(arguments: list[str]) -> int:
     paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-    profile = profiles.current()
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        print(f"there is no {', '.join(missing)}", file=sys.stderr)
+        return 2
+    try:
+        profile = profiles.current()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     began, clock = time.time(), time.monotonic()
     print(f"running {len(paths)} notebooks, profile {profile.name}", flush=True)
     for path in paths:
@@ -74,7 +82,7 @@ def main(arguments: list[str]) -> int:
             print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{message}", file=sys.stderr)
             return 1
     made = [p for p in sorted(profile.figures.glob("*")) if p.is_file() and p.stat().st_mtime >= began]
-    print(f"\nmade in {time.monotonic() - clock:.0f} s:")
+    print(f"\nmade in {time.monotonic() - clock:.0f} s:" if made else f"\nran in {time.monotonic() - clock:.0f} s; no figures")
     for figure in made:
         print(f"  {figure.relative_to(ROOT)}")
     if profile.name != "smoke":
