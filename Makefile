@@ -1,9 +1,10 @@
 # make figures: every figure, from executed notebooks      make test: the tests      make lab: JupyterLab
+# make replicate: train both colorizers and measure Table 1 from them
 # make assets: fetch data/ again and check it               make bench: speed against a plain loop
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test lab bench assets
+.PHONY: figures test replicate lab bench assets
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -14,6 +15,9 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env
 	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
+
+replicate: $(VENV)/ready
+	$(RUN) tools/replicate.py
 
 lab: $(VENV)/ready
 	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb

@@ -32,7 +32,7 @@ class Asset:
     licence: str
 
 
-ASSETS = {
+ASSETS: dict[str, Asset] = {
     "scream": Asset(
         file="scream.jpg",
         sha256="dcab7bae866fbb396e01ab27a9c8d2d40b3e80911dafb05a5fa18d1bac6b8d17",
@@ -59,13 +59,44 @@ ASSETS = {
     ),
 }
 
+# the anime art: who is in it, the member of the package's folder of images, the checksum
+_RENPY = "Debian package {package} 8.0.3+dfsg-1: usr/share/games/renpy/{game}/game/images/{member}"
+_ART = {
+    ("renpy-thequestion", "the_question"): {
+        "bg club.jpg": "e7452b6f41d9ecdaf6d3001b3509b561ad09d1109990f0f2eb47e28069bf3475",
+        "bg lecturehall.jpg": "d8f477d6022ec8d409985e6d6c4a9dfc03f8671b98caaa587c134ba3f24fb915",
+        "bg meadow.jpg": "c6d77eb070edb21658d66d5db5bc1578a535437ff9f9cbb34baf4d2ce46cb2a6",
+        "bg uni.jpg": "f1198e9a72940a65bfded78cbf6603a8366afbc6423940260ea86cfcf6050390",
+        "sylvie blue giggle.png": "1a21c22446daeabb246bc34c9fc7f87e21cff526bbdc9935fc6e7ba1a56ee056",
+        "sylvie blue normal.png": "0e63c188ebe165fa1e415fc14b2ffcec6c5bb52bcf2d18e2388d0487b78f36d3",
+        "sylvie blue smile.png": "d681a7b76b7efa56983482776810f4d2856411cdcb45f4d42322829ac56f5e64",
+        "sylvie blue surprised.png": "b8a6e923df0f081ef40cd997213e8f0fc5e0e71c284edbbc28cf26ec33b64c6d",
+        "sylvie green giggle.png": "75841d17e3a3c6002cd82f5e67a1316ebcf41b2bfce4c1a758226fc31984c4bc",
+        "sylvie green normal.png": "11ede0da6903e143ba738383ca566d9d8564460cbe1246c1bd72f29b31acba43",
+        "sylvie green smile.png": "4ec6422810f2910267c2ae2d2e479e45de426b76ef63c04f75e7e36dc5d1b8f4",
+        "sylvie green surprised.png": "6d4c735652acaf30d2ff04fb4675659aca5051a9de2c761c6b186605c72a7f5a",
+    },
+    ("renpy-demo", "demo"): {
+        "eileen concerned.png": "48d6f42c490887077f18d03138ec41696f73ecbb8c40068c027f74e5c6525fb4",
+        "eileen happy.png": "536f034b266f735c23a6dba1267d0e5e25f1bb86f26788919b98bf55730288b1",
+        "eileen vhappy.png": "7abdf5e1f46f0d2eb882b1612673058e7c818aa553c139be41bbe43f3e1424ab",
+        "lucy happy.png": "ac261f664a67f94206e3ae8772438e30c5891a7a343f79c7d1b2381bbe772641",
+        "lucy mad.png": "6362abbedd4db0fc2c7b5a046952c50a8051238cdd969300c2f3e10d95d20f64",
+    },
+}
+for (_package, _game), _members in _ART.items():
+    for _member, _sha256 in _members.items():
+        _file = _member.removeprefix("bg ").replace(" ", "-")
+        _origin = _RENPY.format(package=_package, game=_game, member=_member)
+        ASSETS[_file.split(".")[0]] = Asset(f"frames/{_file}", _sha256, _origin, "Expat")
+
 
 @cache
 def asset_path(name: str) -> Path:
     """Where the file of ``ASSETS[name]`` lies; the first call in a process checks that it is whole.
 
     Args:
-        name: "scream", "washington", "toronto" or "vgg16".
+        name: a key of ``ASSETS``: "scream", "vgg16", "sylvie-blue-smile", ...
 
     Raises:
         AssetError: there is no such asset, or its file is missing, unreadable or not the one recorded.

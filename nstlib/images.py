@@ -127,19 +127,30 @@ def check_image(image: Tensor, name: str = "image") -> Tensor:
     Raises:
         ImageError: it is not; the message begins with ``name``.
     """
-    if not isinstance(image, Tensor):
-        raise ImageError(f"{name}: expected a tensor of shape (1, 3, H, W), got {type(image).__name__}")
-    if image.ndim != 4 or image.shape[:2] != (1, 3):
-        raise ImageError(f"{name}: expected shape (1, 3, H, W), got {tuple(image.shape)}")
-    if not image.is_floating_point():
-        raise ImageError(f"{name}: expected floating-point values in [0, 1], got {image.dtype}")
-    if min(image.shape[2:]) < MIN_SIDE:
-        raise ImageError(f"{name}: {image.shape[3]} x {image.shape[2]} pixels is too small")
-    if not torch.isfinite(image).all():
+    return check_images(image, name, batch=1)
+
+
+def check_images(images: Tensor, name: str = "images", channels: int = 3, batch: int | None = None) -> Tensor:
+    """Return ``images`` if they are images: a floating-point tensor of shape (B, channels, H, W), finite, in [0, 1].
+
+    Raises:
+        ImageError: they are not; the message begins with ``name``.
+    """
+    shape = f"({batch or 'B'}, {channels}, H, W)"
+    if not isinstance(images, Tensor):
+        raise ImageError(f"{name}: expected a tensor of shape {shape}, got {type(images).__name__}")
+    if images.ndim != 4 or images.shape[1] != channels or not images.shape[0] or (batch and images.shape[0] != batch):
+        raise ImageError(f"{name}: expected shape {shape}, got {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise ImageError(f"{name}: expected floating-point values in [0, 1], got {images.dtype}")
+    if min(images.shape[2:]) < MIN_SIDE:
+        raise ImageError(f"{name}: {images.shape[3]} x {images.shape[2]} pixels is too small")
+    low, high = images.aminmax()
+    if not (torch.isfinite(low) and torch.isfinite(high)):
         raise ImageError(f"{name}: holds NaN or infinity")
-    if image.min() < 0 or image.max() > 1:
-        raise ImageError(f"{name}: values run from {image.min():.3g} to {image.max():.3g}; expected [0, 1]")
-    return image
+    if low < 0 or high > 1:
+        raise ImageError(f"{name}: values run from {low:.3g} to {high:.3g}; expected [0, 1]")
+    return images
 
 
 def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -204,6 +206,88 @@ def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequ
         axes.text(x - 1.4, y, text, va="center", fontsize=9, color=INK)
     axes.set_xlim(-0.1, x + 1.9)
     axes.set_ylim(-3.0, 2.8)
+    return figure
+
+
+def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45) -> Figure:
+    """Figures 3 and 4: condition, ground truth, colorized, one frame a row, blocks of rows side by side.
+
+    Args:
+        blocks: each with "title", "condition" (N, 1, H, W), "truth" and "painted" (N, 3, H, W), all in [0, 1], and "accuracy"
+            (N,), which stands beside each row.
+        side: height of a picture in inches.
+    """
+    gap, label, head, between = 0.06, 0.42, 0.62, 0.3
+    aspect = blocks[0]["truth"].shape[3] / blocks[0]["truth"].shape[2]
+    block_width = label + 3 * (side * aspect + gap)
+    total_width = len(blocks) * (block_width + between) - between
+    rows = max(len(block["truth"]) for block in blocks)
+    total_height = head + rows * (side + gap)
+    figure = Figure(figsize=(total_width, total_height))
+    for b, block in enumerate(blocks):
+        left = b * (block_width + between)
+        middle = left + label + 1.5 * (side * aspect + gap)
+        figure.text(
+            middle / total_width, 1 - 0.12 / total_height, block["title"], ha="center", va="top", fontsize=11, color=INK
+        )
+        for r in range(len(block["truth"])):
+            bottom = total_height - head - (r + 1) * (side + gap) + gap
+            accuracy = f"{float(block['accuracy'][r]):.2f}"
+            position = ((left + label - 0.07) / total_width, (bottom + side / 2) / total_height)
+            figure.text(*position, accuracy, ha="right", va="center", fontsize=9, color=INK)
+            pictures = (block["condition"][r].expand(3, -1, -1), block["truth"][r], block["painted"][r])
+            for c, (picture, name) in enumerate(zip(pictures, ("condition", "ground truth", "colorized"), strict=True)):
+                x = left + label + c * (side * aspect + gap)
+                axes = figure.add_axes(
+                    (x / total_width, bottom / total_height, side * aspect / total_width, side / total_height)
+                )
+                show_image(axes, picture[None])
+                if r == 0:
+                    axes.set_title(name, pad=3, fontsize=9, color=INK)
+    return figure
+
+
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """How runs learned: L1 and discriminator loss in training, accuracy on validation frames, over the epochs.
+
+    Args:
+        histories: name of each run and its ``Colorizer.history``.
+    """
+    figure = Figure(figsize=(11, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3)
+    names = {"l1": "L1, training", "discriminator": "discriminator loss, training", "accuracy": "accuracy (t = 2), validation"}
+    for axes, (key, title) in zip(panels, names.items(), strict=True):
+        for (name, history), color in zip(histories.items(), (CONTENT, STYLE, INK), strict=False):
+            epochs = range(1, len(history) + 1)
+            axes.plot(epochs, [entry[key] for entry in history], color=color, linewidth=1.4, label=name)
+        axes.set_title(title, **_TEXT)
+        axes.set_xlabel("epoch", **_TEXT)
+        plain(axes)
+    panels[0].set_yscale("log")
+    panels[1].axhline(math.log(2), color=INK, linewidth=0.8, linestyle=":")
+    panels[1].annotate("guessing", (0, math.log(2)), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                       fontsize=8, color=INK)  # fmt: skip
+    panels[2].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], marks: Mapping[str, float]) -> Figure:
+    """Accuracy against the threshold t; ``marks`` are the poster's values at t = 2, by the name of their curve."""
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
+    for (name, values), (line, color) in zip(curves.items(), styles, strict=False):
+        axes.plot(thresholds, values, line, color=color, linewidth=1.5, label=name)
+        if name in marks:
+            axes.plot([2], [marks[name]], "o", color=color, markersize=6, markerfacecolor=PAPER)
+            axes.annotate(
+                f"poster {marks[name]:g}", (2, marks[name]), (7, -9), textcoords="offset points", fontsize=8, color=color
+            )
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("threshold t, percent of the range", **_TEXT)
+    axes.set_ylabel("accuracy", **_TEXT)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    plain(axes)
     return figure
 
 

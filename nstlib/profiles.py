@@ -28,13 +28,20 @@ class Profile:
     reconstruction_steps: int
     grid_size: int  # content/style ratio against depth
     grid_steps: int
+    frame_size: int  # shorter side of the frames that make replicate trains on
+    frame_recipe: str  # of nstlib.colorizer.RECIPES
+    frames_per_epoch: int
+    frame_epochs: int  # the poster's 30, but in tests
+    live_frames: int  # an epoch of the short training inside a notebook, which has frames as small as the cpu profile's
+    live_epochs: int
+    test_frames: int  # held-out frames that Table 1 is measured on
     figures: Path  # where pictures are saved
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 64, 2, 64, 4, 64, 3, 64, 2, _FIGURES / "smoke"),
-    "cpu": Profile("cpu", 160, 60, 512, 300, 192, 120, 192, 80, _FIGURES),
-    "gpu": Profile("gpu", 256, 100, 1024, 900, 384, 300, 384, 300, _FIGURES),
+    "smoke": Profile("smoke", 64, 2, 64, 4, 64, 3, 64, 2, 32, "laptop", 32, 2, 32, 2, 8, _FIGURES / "smoke"),
+    "cpu": Profile("cpu", 160, 60, 512, 300, 192, 120, 192, 80, 64, "laptop", 2880, 30, 480, 3, 512, _FIGURES),
+    "gpu": Profile("gpu", 256, 100, 1024, 900, 384, 300, 384, 300, 256, "poster", 5008, 30, 1600, 3, 512, _FIGURES),
 }
 
 

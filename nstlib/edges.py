@@ -1,0 +1,205 @@
+"""Conditions for colorization: grayscale, Canny, Sobel and XDoG; images in, one-channel conditions out.
+
+One convention for all: images (B, 3, H, W), RGB in [0, 1], become conditions (B, 1, H, W) in [0, 1] that look like ink on
+paper: white is 1, lines are dark. All run on the images' device; all but Canny are differentiable.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import numpy as np
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nstlib.images import ImageError, check_images
+
+LUMA = (0.2125, 0.7154, 0.0721)  # ITU-R BT.709, on gamma-coded values, as skimage.color.rgb2gray
+
+
+def grayscale(image: Tensor) -> Tensor:
+    """Luma: shape (B, 3, H, W), RGB in [0, 1], to (B, 1, H, W) in [0, 1].
+
+    Raises:
+        ImageError: not such images.
+    """
+    check_images(image)
+    return (image * image.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Tensor:
+    """Line-art: black lines one pixel wide (0) on white (1), where Canny's detector finds an edge.
+
+    Smoothing, Sobel gradient, thinning to the ridges of its magnitude, and hysteresis: of the ridges above ``low``, those that
+    hang together with one above ``high`` are kept. The same steps, border and units as ``skimage.feature.canny``, whose
+    defaults these are. Source: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986.
+
+    Args:
+        image: shape (B, 3, H, W), RGB in [0, 1].
+        sigma: standard deviation of the Gaussian, in pixels; 0 leaves the image as it is.
+        low, high: thresholds on the Sobel magnitude of the luma (kernel 1-2-1; a step from black to white has 4).
+
+    Returns:
+        Shape (B, 1, H, W), values 0 or 1. No gradient flows back: the decisions are steps.
+
+    Raises:
+        ImageError: not such images, ``sigma`` negative, or not 0 <= low <= high.
+    """
+    if not 0 <= low <= high:
+        raise ImageError(f"Canny's thresholds must be 0 <= low <= high, not {low!r} and {high!r}")
+    with torch.no_grad():
+        gray = grayscale(image)
+        # what lies outside the image does not count: a blurred image of ones tells how much lies inside
+        inside = _gaussian(torch.ones_like(gray[:1]), sigma) + torch.finfo(gray.dtype).eps
+        down, right = _gradient(_gaussian(gray, sigma) / inside)
+        magnitude = torch.hypot(down, right)
+        weak = _ridges(down, right, magnitude) & (magnitude >= low) & (magnitude > 0)
+        strong = weak & (magnitude >= high)
+        return 1 - _hysteresis(weak, strong).to(gray.dtype)
+
+
+def sobel(image: Tensor, sigma: float = 0.0) -> Tensor:
+    """One minus the Sobel magnitude of the luma, where 1 is the magnitude of a diagonal step from black to white.
+
+    The scale is that of ``skimage.filters.sobel``; lines are as dark as the edge is strong, so that, unlike Canny's, they
+    carry intensity. Poster, "Future research".
+
+    Args:
+        image: shape (B, 3, H, W), RGB in [0, 1].
+        sigma: standard deviation of a Gaussian before it, in pixels.
+
+    Returns:
+        Shape (B, 1, H, W), in [0, 1].
+
+    Raises:
+        ImageError: not such images, or ``sigma`` negative.
+    """
+    down, right = _gradient(_gaussian(grayscale(image), sigma))
+    # the small number keeps the square root's slope finite where the image is flat
+    return 1 - (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
+
+
+def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, epsilon: float = 0.6, phi: float = 10.0) -> Tensor:
+    """Extended difference of Gaussians: dark lines and shadows, as inked by hand.
+
+    With G the luma blurred: S = (1 + p) G_sigma - p G_(k sigma); 1 where S >= epsilon, else 1 + tanh(phi (S - epsilon)).
+    Source: H. Winnemöller, J. E. Kyprianidis, S. C. Olsen, "XDoG: An eXtended difference-of-Gaussians compendium including
+    advanced image stylization", Computers & Graphics 2012, Eq. (5) and (7).
+
+    Args:
+        image: shape (B, 3, H, W), RGB in [0, 1].
+        sigma: standard deviation of the narrower Gaussian, in pixels; above 0.
+        k: the wider Gaussian is this many times as wide; 1.6 approximates the Laplacian.
+        p: how much the edges are sharpened.
+        epsilon: the level above which paper stays white.
+        phi: how steeply it turns to black below.
+
+    Returns:
+        Shape (B, 1, H, W), in [0, 1].
+
+    Raises:
+        ImageError: not such images, or a parameter out of its range.
+    """
+    if not (sigma > 0 and k > 1):
+        raise ImageError(f"XDoG needs sigma > 0 and k > 1, not {sigma!r} and {k!r}")
+    gray = grayscale(image)
+    sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
+    return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
+
+
+def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ImageError(f"sigma must be 0 or more pixels, not {sigma!r}")
+    radius = int(4 * sigma + 0.5)  # as scipy.ndimage
+    if not radius:
+        return gray
+    x = torch.arange(-radius, radius + 1, dtype=gray.dtype, device=gray.device)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(gray, (radius,) * 4, mode=border)
+    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])
+
+
+def _gradient(gray: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel's derivatives, downwards and to the right, without normalisation."""
+    kernel = gray.new_tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
+    both = F.conv2d(F.pad(gray, (1, 1, 1, 1), mode="replicate"), torch.stack((kernel, kernel.T))[:, None])
+    return both[:, :1], both[:, 1:]
+
+
+def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
+    """Where the magnitude is no lower than one step up or down the gradient, found between two of the eight neighbours."""
+    height, width = magnitude.shape[2:]
+    padded = F.pad(magnitude, (1, 1, 1, 1))
+
+    def at(y: int, x: int) -> Tensor:
+        return padded[:, :, 1 + y : 1 + y + height, 1 + x : 1 + x + width]
+
+    steep = down.abs() > right.abs()
+    falling = down * right >= 0  # the gradient points along the main diagonal, or against it
+    weight = torch.minimum(down.abs(), right.abs()) / torch.maximum(down.abs(), right.abs()).clamp(min=1e-30)
+    ridge = torch.ones_like(steep)
+    for side in (1, -1):
+        vertical = torch.where(falling, at(side, 0), at(-side, 0))
+        straight = torch.where(steep, vertical, at(0, side))
+        diagonal = torch.where(falling, at(side, side), at(-side, side))
+        ridge &= torch.lerp(straight, diagonal, weight) <= magnitude
+    ridge[:, :, [0, -1]] = False
+    ridge[:, :, :, [0, -1]] = False
+    return ridge
+
+
+def _hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
+    """All of ``weak`` that hangs together, over any of the eight neighbours, with some of ``strong``."""
+    one_image = np.zeros((3, 3, 3), bool)
+    one_image[1] = True  # neighbours within an image, none across the batch
+    pieces, count = scipy.ndimage.label(weak[:, 0].cpu().numpy(), one_image)
+    kept = np.zeros(count + 1, bool)
+    kept[pieces[strong[:, 0].cpu().numpy()]] = True
+    return torch.from_numpy(kept[pieces])[:, None].to(weak.device)
+
+
+OPERATORS = {"grayscale": grayscale, "canny": canny, "sobel": sobel, "xdog": xdog}
+
+
+class Condition:
+    """An operator with its settings: what a colorizer is given of a frame.
+
+    Args:
+        operator: "grayscale", "canny", "sobel" or "xdog".
+        detail: lines are found at this many times the size and brought down by the mean over squares of ``detail`` pixels, so
+            that a small picture keeps fine lines, as gray ones.
+        settings: of the operator, as in its function: ``sigma``, ``low``, ``high``, ...
+
+    Raises:
+        ValueError: no such operator, or ``detail`` is not a whole number of 1 or more.
+    """
+
+    def __init__(self, operator: str = "grayscale", *, detail: int = 1, **settings: float):
+        if operator not in OPERATORS:
+            raise ValueError(f"condition must be one of {', '.join(OPERATORS)}, not {operator!r}")
+        if not isinstance(detail, int) or detail < 1:
+            raise ValueError(f"detail must be a whole number of 1 or more, not {detail!r}")
+        unknown = set(settings) - set(list(inspect.signature(OPERATORS[operator]).parameters)[1:])
+        if unknown:
+            raise ValueError(f"{operator} has no setting {', '.join(sorted(unknown))}")
+        self.operator, self.detail, self.settings = operator, detail, settings
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W), RGB in [0, 1], to (B, 1, H / detail, W / detail) in [0, 1].
+
+        Raises:
+            ImageError: not such images.
+        """
+        return self.reduce(OPERATORS[self.operator](image, **self.settings))
+
+    def reduce(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H / detail, W / detail), by the mean over squares."""
+        return F.avg_pool2d(image, self.detail) if self.detail > 1 else image
+
+    def config(self) -> dict[str, object]:
+        """What ``Condition(**config)`` makes it again from."""
+        return {"operator": self.operator, "detail": self.detail, **self.settings}

@@ -1,0 +1,110 @@
+"""How right are the colours: Table 1's accuracy, PSNR, SSIM.
+
+All take images (B, 3, H, W), RGB in [0, 1], prediction first, and give one value an image, shape (B,).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nstlib.color import AB_RANGE, lab_to_rgb, rgb_to_lab
+from nstlib.images import ImageError, check_images
+
+
+def color_accuracy(pred: Tensor, target: Tensor, threshold: float = 2.0, channels: str = "lab") -> Tensor:
+    """The share of pixels whose colour is right within ``threshold`` percent of each channel's range, in CIELAB.
+
+        acc = mean over pixels of [ |rL - rL^| <= t  and  |ra - ra^| <= 2.2 t  and  |rb - rb^| <= 2.2 t ]
+
+    with r = round to integer. The poster does not define its accuracy; this is the metric of the lab's code for the sister
+    paper (Nazeri, Ng, Ebrahimi 2018), there at t = 2 and 5.
+
+    Args:
+        pred, target: shape (B, 3, H, W), RGB in [0, 1].
+        threshold: t, in percent, 0 or more.
+        channels: "lab", as above; or "ab", colour alone, so that lightness gives nothing away.
+
+    Returns:
+        Shape (B,), in [0, 1].
+
+    Raises:
+        ImageError: not such images, of different shapes, NaN, or no such threshold or channels.
+    """
+    _check_pair(pred, target)
+    if not (isinstance(threshold, int | float) and 0 <= threshold < float("inf")):
+        raise ImageError(f"threshold must be 0 or more percent, not {threshold!r}")
+    if channels not in ("lab", "ab"):
+        raise ImageError(f"channels must be 'lab' or 'ab', not {channels!r}")
+    pred_lab, target_lab = rgb_to_lab(pred.float()).round(), rgb_to_lab(target.float()).round()
+    # L has a range of 100, a and b of 220; the small number is for values of 2.2 t that binary fractions just miss
+    limits = pred_lab.new_tensor([threshold, *([2 * AB_RANGE / 100 * threshold] * 2)])[:, None, None] + 1e-4
+    right = (pred_lab - target_lab).abs() <= limits
+    if channels == "ab":
+        right = right[:, 1:]
+    return right.all(dim=1).float().mean(dim=(1, 2))
+
+
+def psnr(pred: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB over RGB; infinite for equal images.
+
+    Raises:
+        ImageError: not such images, of different shapes, or NaN.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # slow to import
+
+    _check_pair(pred, target)
+    values = peak_signal_noise_ratio(pred, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    return values.reshape(len(pred))
+
+
+def ssim(pred: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity over RGB, Gaussian window of 11 pixels; Z. Wang et al., 2004.
+
+    Raises:
+        ImageError: not such images, of different shapes, NaN, or under 11 pixels a side.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # slow to import
+
+    _check_pair(pred, target)
+    if min(pred.shape[2:]) < 11:
+        raise ImageError(f"SSIM's window is 11 pixels wide; {pred.shape[3]} x {pred.shape[2]} is too small")
+    return structural_similarity_index_measure(pred, target, data_range=1.0, reduction="none").reshape(len(pred))
+
+
+def measure(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """All that Table 1 and its neighbours report, one value an image, each of shape (B,).
+
+    "accuracy" (t = 2), "accuracy_5" (t = 5), "chroma" and "chroma_5" (the same of a and b alone), "psnr" in dB, "ssim".
+
+    Raises:
+        ImageError: as ``color_accuracy`` and ``ssim``.
+    """
+    return {
+        "accuracy": color_accuracy(pred, target, 2),
+        "accuracy_5": color_accuracy(pred, target, 5),
+        "chroma": color_accuracy(pred, target, 2, "ab"),
+        "chroma_5": color_accuracy(pred, target, 5, "ab"),
+        "psnr": psnr(pred, target),
+        "ssim": ssim(pred, target),
+    }
+
+
+def gray_baseline(target: Tensor) -> Tensor:
+    """What a colorizer without colour gives: the target's lightness, a = b = 0.
+
+    Args:
+        target: shape (B, 3, H, W), RGB in [0, 1].
+
+    Returns:
+        Shape (B, 3, H, W), RGB in [0, 1].
+    """
+    lab = rgb_to_lab(check_images(target))
+    return lab_to_rgb(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], dim=1))
+
+
+def _check_pair(pred: Tensor, target: Tensor) -> None:
+    check_images(pred, "pred")
+    check_images(target, "target")
+    if pred.shape != target.shape:
+        raise ImageError(f"pred has shape {tuple(pred.shape)}, target {tuple(target.shape)}")

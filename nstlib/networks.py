@@ -1,0 +1,138 @@
+"""The networks of the colorization GAN: a U-Net that paints, a PatchGAN that judges patches.
+
+Both as in the lab's code for the poster's sister paper (K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using Generative
+Adversarial Networks", 2018, section 3): 4 x 4 kernels, batch norm, He initialisation; ``width`` is 64 there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class UNet(nn.Module):
+    """Generator: halve the condition down to about 2 x 2, double it up again, and pass every scale across (skip connections).
+
+    At 256 pixels and width 64 the encoder has 64-64-128-256-512-512-512-512 channels, at 32 pixels 64-128-256-512-512; the
+    first layer keeps the size, all others halve it. Source: O. Ronneberger, P. Fischer, T. Brox, "U-Net", MICCAI 2015;
+    P. Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, section 3.2.1.
+
+    Args:
+        size: shorter side of the images in pixels, at least 8; sets how often they are halved.
+        width: channels of the first layer.
+        dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
+        in_channels, out_channels: of condition and result.
+    """
+
+    def __init__(self, size: int = 64, width: int = 64, dropout: float = 0.0, in_channels: int = 1, out_channels: int = 3):
+        super().__init__()
+        if size < 8 or width < 1 or not 0 <= dropout < 1:
+            raise ValueError(f"size must be at least 8, width 1 and dropout in [0, 1), not {size!r}, {width!r}, {dropout!r}")
+        halvings = int(math.log2(size)) - 1
+        first = 0 if size >= 256 else 1  # small images start twice as wide, in the lab's code too
+        widths = [width, *(width * min(2**i, 8) for i in range(first, halvings + first))]
+        self.encoder = nn.ModuleList([_down(in_channels, width, stride=1)])
+        self.encoder.extend(_down(a, b) for a, b in itertools.pairwise(widths))
+        self.decoder = nn.ModuleList()
+        channels = widths[-1]
+        for i, skipped in enumerate(reversed(widths[:-1])):
+            self.decoder.append(_up(channels, skipped, dropout if i < 3 else 0.0))
+            channels = 2 * skipped
+        self.paint = nn.Conv2d(channels, out_channels, kernel_size=1)
+        _initialize(self)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1]."""
+        height, width = condition.shape[2:]
+        step = 2 ** len(self.decoder)
+        x = F.pad(condition, (0, -width % step, 0, -height % step), mode="replicate")
+        scales = []
+        for down in self.encoder:
+            x = down(x)
+            scales.append(x)
+        for up, skipped in zip(self.decoder, reversed(scales[:-1]), strict=True):
+            x = torch.cat([up(x), skipped], dim=1)
+        return torch.tanh(self.paint(x))[:, :, :height, :width]
+
+
+class PatchGAN(nn.Module):
+    """Discriminator: is this patch of about 70 x 70 pixels, seen beside its condition, drawn or painted?
+
+    Source: Isola et al. 2017, section 3.2.2: C64-C128-C256-C512 at width 64, batch norm but in the first layer.
+
+    Args:
+        width: channels of the first layer.
+        in_channels: of condition and image together.
+    """
+
+    def __init__(self, width: int = 64, in_channels: int = 4):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, width, kernel_size=4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            _down(width, 2 * width),
+            _down(2 * width, 4 * width),
+            _down(4 * width, 8 * width, stride=1),
+            nn.Conv2d(8 * width, 1, kernel_size=4, padding=2),
+        )
+        _initialize(self)
+
+    def forward(self, condition: Tensor, image: Tensor) -> Tensor:
+        """(B, 1, H, W) and (B, 3, H, W) to logits, (B, 1, about H/8, about W/8); positive for "drawn"."""
+        return self.layers(torch.cat([condition, image], dim=1))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm over the whole batch, however many processes share it: training then does not depend on their number.
+
+    PyTorch's own SyncBatchNorm does this on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape; B is this process's share."""
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(x)
+        exact = x.float()
+        moments = torch.stack([exact.mean((0, 2, 3)), exact.square().mean((0, 2, 3))])
+        mean, square = all_reduce(moments) / dist.get_world_size()
+        variance = (square - mean.square()).clamp(min=0)
+        with torch.no_grad():
+            count = exact[:, 0].numel() * dist.get_world_size()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (exact * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+def _down(in_channels: int, out_channels: int, stride: int = 2) -> nn.Sequential:
+    # 4 x 4 kernels have no middle: at stride 1 the extra row and column of padding go to the lower right
+    pad = nn.ZeroPad2d((1, 2, 1, 2) if stride == 1 else 1)
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=stride, bias=False)
+    return nn.Sequential(pad, convolution, BatchNorm(out_channels), nn.LeakyReLU(0.2, inplace=True))
+
+
+def _up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
+    convolution = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1, bias=False)
+    layers = [convolution, BatchNorm(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _initialize(network: nn.Module) -> None:
+    """He initialisation (K. He et al., ICCV 2015) by the number of inputs that reach an output."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+        elif isinstance(layer, nn.ConvTranspose2d):
+            # of the 4 x 4 kernel only 2 x 2 meet any one output
+            inputs = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / inputs))
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
