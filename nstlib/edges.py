@@ -62,22 +62,22 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
 
 
 def sobel(image: Tensor, sigma: float = 0.0) -> Tensor:
-    """One minus the Sobel magnitude of the luma, where 1 is the magnitude of a diagonal step from black to white.
+    """One minus the Sobel magnitude of the luma: unlike Canny's, lines are as dark as the edge is strong.
 
-    The scale is that of ``skimage.filters.sobel``; lines are as dark as the edge is strong, so that, unlike Canny's, they
-    carry intensity. Poster, "Future research".
+    The scale is that of ``skimage.filters.sobel``: a straight step from black to white has the magnitude 0.71, and nothing has
+    more than 0.8. Poster, "Future research".
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
         sigma: standard deviation of a Gaussian before it, in pixels.
 
     Returns:
-        Shape (B, 1, H, W), in [0, 1].
+        Shape (B, 1, H, W), in [0, 1]; within 1e-6 of 1 where the image is flat.
 
     Raises:
         ImageError: not such images, or ``sigma`` negative.
     """
-    down, right = _gradient(_gaussian(grayscale(image), sigma))
+    down, right = _gradient(_gaussian(grayscale(image), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
     return 1 - (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
 
@@ -93,9 +93,9 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
         image: shape (B, 3, H, W), RGB in [0, 1].
         sigma: standard deviation of the narrower Gaussian, in pixels; above 0.
         k: the wider Gaussian is this many times as wide; 1.6 approximates the Laplacian.
-        p: how much the edges are sharpened.
+        p: how much the edges are sharpened; 0 or more.
         epsilon: the level above which paper stays white.
-        phi: how steeply it turns to black below.
+        phi: how steeply it turns to black below; 0 or more.
 
     Returns:
         Shape (B, 1, H, W), in [0, 1].
@@ -105,6 +105,8 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
     """
     if not (sigma > 0 and k > 1):
         raise ImageError(f"XDoG needs sigma > 0 and k > 1, not {sigma!r} and {k!r}")
+    if not (0 <= p < math.inf and math.isfinite(epsilon) and 0 <= phi < math.inf):
+        raise ImageError(f"XDoG needs p >= 0, a number epsilon and phi >= 0, not {p!r}, {epsilon!r} and {phi!r}")
     gray = grayscale(image)
     sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
     return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
@@ -175,29 +177,39 @@ class Condition:
         settings: of the operator, as in its function: ``sigma``, ``low``, ``high``, ...
 
     Raises:
-        ValueError: no such operator, or ``detail`` is not a whole number of 1 or more.
+        ValueError: no such operator or setting, a setting is no number, or ``detail`` is not a whole number of 1 or more.
     """
 
     def __init__(self, operator: str = "grayscale", *, detail: int = 1, **settings: float):
         if operator not in OPERATORS:
             raise ValueError(f"condition must be one of {', '.join(OPERATORS)}, not {operator!r}")
-        if not isinstance(detail, int) or detail < 1:
+        if not isinstance(detail, int) or isinstance(detail, bool) or detail < 1:
             raise ValueError(f"detail must be a whole number of 1 or more, not {detail!r}")
         unknown = set(settings) - set(list(inspect.signature(OPERATORS[operator]).parameters)[1:])
         if unknown:
             raise ValueError(f"{operator} has no setting {', '.join(sorted(unknown))}")
+        for name, value in settings.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise ValueError(f"{operator}'s {name} must be a number, not {value!r}")
         self.operator, self.detail, self.settings = operator, detail, settings
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, 3, H, W), RGB in [0, 1], to (B, 1, H / detail, W / detail) in [0, 1].
 
         Raises:
-            ImageError: not such images.
+            ImageError: not such images, of a size that ``detail`` does not divide, or a setting out of its range.
         """
         return self.reduce(OPERATORS[self.operator](image, **self.settings))
 
     def reduce(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H / detail, W / detail), by the mean over squares."""
+        """(B, C, H, W) to (B, C, H / detail, W / detail), by the mean over squares.
+
+        Raises:
+            ImageError: ``detail`` does not divide height and width.
+        """
+        height, width = image.shape[-2:]
+        if height % self.detail or width % self.detail:
+            raise ImageError(f"images of {width} x {height} pixels cannot be cut into squares of {self.detail} (detail)")
         return F.avg_pool2d(image, self.detail) if self.detail > 1 else image
 
     def config(self) -> dict[str, object]:

@@ -5,9 +5,20 @@ A frame is a float32 tensor of shape (3, H, W), RGB in [0, 1].
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
+from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import PIL.Image
 import torch
@@ -15,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nstlib.assets import asset_path
+from nstlib.images import ImageError, load_image, resize, to_uint8
 
 CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
 ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
@@ -176,3 +188,281 @@ def _levels(name: str) -> list[PIL.Image.Image]:
         image.load()
     image = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
     return [image, *(image.reduce(2**level) for level in (1, 2, 3))]
+
+
+# --- your own anime --------------------------------------------------------------------------------------------------
+
+# Frames are compared as thumbnails of 8 x 8 pixels in RGB: by the mean absolute difference, on the scale 0 to 1. The thumbnail
+# is made from the picture, not from the frame, so that the split is the same whatever ``size`` is.
+THUMBNAIL = 8
+DUPLICATE = 0.01  # nearer than this: a near-duplicate. Where the camera moves by a hundredth of the frame, it is about 0.012
+CUT = 0.1  # from this on, a neighbour belongs to another scene
+GAP = 12  # frames left out between training and test where one scene has to be divided
+
+# What ffmpeg may open. Without such a list it takes a text that names other files, or a playlist that never ends, for a video.
+CONTAINERS = "mov,matroska,avi,flv,mpeg,mpegts,ogg,asf,gif"  # mov is mp4 too, matroska webm
+
+
+class _StoredFrames(Dataset[Tensor]):
+    """One side of a split, held in memory.
+
+    Attributes:
+        frames: shape (N, 3, size, size), uint8.
+        numbers: where each frame stands among the source's pictures, counted from 0.
+        scenes: the frames of each scene, as ranges of this dataset's indices.
+
+    Args:
+        name: of the source, for messages.
+        pictures: its frames (size, size, 3) with their thumbnails (8, 8, 3), uint8, in order.
+    """
+
+    def __init__(self, name: str, pictures: Iterable[tuple[np.ndarray, np.ndarray]], split: str, test_share: float):
+        frames, thumbnails, numbers = [], [], []
+        for number, (frame, thumbnail) in enumerate(pictures):
+            if not thumbnails or np.abs(thumbnail / 255 - thumbnails[-1]).mean() >= DUPLICATE:
+                frames.append(frame)
+                thumbnails.append(thumbnail / 255)
+                numbers.append(number)
+        if not frames:
+            raise ImageError(f"{name}: there are no frames in it")
+        try:
+            scenes = split_scenes(torch.from_numpy(np.stack(thumbnails)).float(), test_share)[split]
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from None
+        kept = [index for scene in scenes for index in scene]
+        self.frames = torch.from_numpy(np.stack([frames[index] for index in kept])).permute(0, 3, 1, 2).contiguous()
+        self.numbers = [numbers[index] for index in kept]
+        self.scenes = [range(stop - len(scene), stop) for scene, stop in zip(scenes, accumulate(map(len, scenes)), strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} frames, no frame {index}")
+        return self.frames[index].float().div_(255)
+
+
+class FrameFolder(_StoredFrames):
+    """The pictures of a folder as frames: shape (3, size, size), RGB, in [0, 1].
+
+    They are taken in the order of their names, frame2 before frame10; hidden files and folders inside are passed over. A frame
+    is the middle square of its picture, resized with an antialiased filter. The split is that of ``VideoFrames``: pictures
+    that hardly differ from the one before are dropped, and whole scenes are set aside for the test. All is read when the
+    folder is opened, and kept in memory, 12 kB a frame of 64 pixels. Files that are no pictures are skipped with a
+    RuntimeWarning.
+
+    Attributes:
+        files: the path of each frame.
+        scenes: the frames of each scene, as ranges of this dataset's indices.
+
+    Args:
+        path: of the folder.
+        split: "train" or "test".
+        size: side of the square frames in pixels.
+        test_share: about which part of the frames is for the test.
+
+    Raises:
+        ValueError: ``split``, ``size`` or ``test_share`` is none of these.
+        ImageError: there is no such folder, no picture in it that can be read, or there are too few to split.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
+        _check_arguments(split, size, test_share)
+        name = repr(os.fspath(path))
+        files = _visible_files(path, name)
+        pictures, faults = {}, {}
+        for file in files:
+            try:
+                pictures[file] = _frame_and_thumbnail(load_image(file), size)
+            except ImageError as error:
+                faults[file] = error
+        if not pictures:
+            raise ImageError(f"{name}: none of its {len(files)} files can be read as a picture; {faults[files[0]]}")
+        if faults:
+            names = ", ".join(repr(file.name) for file in list(faults)[:3]) + (", ..." if len(faults) > 3 else "")
+            message = f"{name}: {len(faults)} of {len(files)} files cannot be read as pictures and are skipped: {names}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        super().__init__(name, pictures.values(), split, test_share)
+        self.files = [list(pictures)[number] for number in self.numbers]
+
+
+class VideoFrames(_StoredFrames):
+    """The frames of a video (mp4, mkv, webm, avi, ...): shape (3, size, size), RGB, in [0, 1].
+
+    A frame is the middle square of the picture, resized with an antialiased filter. Of frames that hardly differ (less than
+    ``DUPLICATE`` from the last one kept) one is kept. Scenes are divided where neighbours differ by ``CUT`` or more; whole
+    scenes, spread over the video, are set aside for the test. Where they do not add up to about ``test_share``, as in a video
+    of a single scene, the end is the test, and the ``GAP`` frames before it are in neither split. Training frames that are
+    near-duplicates of a test frame are dropped: a show repeats its shots. All is decoded when the video is opened, and kept
+    in memory, 12 kB a frame of 64 pixels.
+
+    Attributes:
+        numbers: which of the video's frames each is, counted from 0.
+        scenes: the frames of each scene, as ranges of this dataset's indices.
+
+    Args:
+        path: of the file.
+        split: "train" or "test".
+        size: side of the square frames in pixels.
+        test_share: about which part of the frames is for the test.
+
+    Raises:
+        ValueError: ``split``, ``size`` or ``test_share`` is none of these.
+        ImageError: there is no such file, it is no video, damaged or cut short, or has too few distinct frames to split.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
+        _check_arguments(split, size, test_share)
+        name = repr(os.fspath(path))
+        with closing(_decode(path, name, size)) as pictures:
+            super().__init__(name, pictures, split, test_share)
+
+
+def split_scenes(thumbnails: Tensor, test_share: float) -> dict[str, list[list[int]]]:
+    """Share out frames between training and test, scene by scene.
+
+    Walking through the scenes, one goes to the test whenever that brings its share nearer to ``test_share``. If either side
+    ends up with less than half of what it should have, the last frames are the test instead, after a gap of ``GAP`` frames.
+
+    Args:
+        thumbnails: shape (N, ...), in [0, 1], in the order of the frames.
+        test_share: about which part of the frames is for the test.
+
+    Returns:
+        For "train" and "test" the indices of the frames of each scene. Training scenes lack what is nearer to a test frame
+        than ``DUPLICATE``.
+
+    Raises:
+        ImageError: there are too few frames.
+    """
+    pixels = thumbnails.flatten(1)
+    total = len(pixels)
+    cuts = (pixels[1:] - pixels[:-1]).abs().mean(1) >= CUT
+    scenes = [range(*ends) for ends in pairwise([0, *(cuts.nonzero().flatten() + 1).tolist(), total])]
+
+    sides: dict[str, list[range]] = {"train": [], "test": []}
+    tested = 0
+    for scene in scenes:
+        wanted = test_share * scene.stop - tested  # for the test, by the end of this scene
+        sides["test" if len(scene) / 2 < wanted else "train"].append(scene)
+        tested = sum(map(len, sides["test"]))
+    if tested < test_share * total / 2 or total - tested < (1 - test_share) * total / 2:
+        if total < GAP + 2:
+            raise ImageError(
+                f"{total} distinct frames in {len(scenes)} scenes are too few to set some aside for the test: "
+                f"there must be more scenes, or at least {GAP + 2} frames"
+            )
+        first = max(GAP + 1, total - max(1, round(test_share * total)))
+        parts = {"train": range(first - GAP), "test": range(first, total)}
+        overlaps = {
+            side: [range(max(scene.start, part.start), min(scene.stop, part.stop)) for scene in scenes]
+            for side, part in parts.items()
+        }
+        sides = {side: [scene for scene in overlaps[side] if scene] for side in parts}
+
+    test = [list(scene) for scene in sides["test"]]
+    test_pixels = pixels[[index for scene in test for index in scene]]
+    train = []
+    for scene in sides["train"]:
+        nearest = torch.cdist(pixels[scene.start : scene.stop], test_pixels, p=1).amin(1) / pixels.shape[1]
+        train.append([index for index, distance in zip(scene, nearest.tolist(), strict=True) if distance >= DUPLICATE])
+    train = [scene for scene in train if scene]
+    if not train:
+        raise ImageError("every frame left for training is a near-duplicate of a test frame")
+    return {"train": train, "test": test}
+
+
+def _check_arguments(split: str, size: int, test_share: float) -> None:
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be train or test, not {split!r}")
+    if not isinstance(size, int) or size < 8:
+        raise ValueError(f"size must be a whole number of at least 8 pixels, not {size!r}")
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share must lie between 0 and 1, not {test_share!r}")
+
+
+def _visible_files(folder: str | os.PathLike[str], name: str) -> list[Path]:
+    """What lies in a folder, but for hidden files and folders, in the natural order of the names.
+
+    Raises:
+        ImageError: nothing does, or the folder cannot be read; the message begins with ``name``.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            files = [Path(entry) for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    except FileNotFoundError:
+        raise ImageError(f"{name}: there is no such folder") from None
+    except NotADirectoryError:
+        raise ImageError(f"{name}: not a folder") from None
+    except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
+        raise ImageError(f"{name}: cannot be read ({error})") from None
+    if not files:
+        raise ImageError(f"{name}: there are no files in this folder")
+    return sorted(files, key=_natural)
+
+
+def _natural(file: Path) -> tuple[list[str | int], str]:
+    """Sorts numbers in names by their value."""
+    parts = re.split(r"(\d+)", file.name)  # text and digits in turn, text first: equal places can be compared
+    return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], file.name
+
+
+def _frame_and_thumbnail(image: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle square of an image (1, 3, H, W) as (size, size, 3) and as (8, 8, 3), uint8."""
+    side = min(image.shape[2:])
+    top, left = (image.shape[2] - side) // 2, (image.shape[3] - side) // 2
+    square = image[:, :, top : top + side, left : left + side]
+    return to_uint8(resize(square, (size, size))), to_uint8(resize(square, (THUMBNAIL, THUMBNAIL)))
+
+
+def _decode(path: str | os.PathLike[str], name: str, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The middle squares of a video's frames as (size, size, 3) and as (8, 8, 3), uint8, in turn.
+
+    ffmpeg ends when the iterator does or is closed.
+
+    Raises:
+        ImageError: there is no such file, or it is no video, damaged or cut short; the message begins with ``name``.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"{name}: there is no such file") from None
+    except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
+        raise ImageError(f"{name}: cannot be read ({error})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{name}: not a file")
+    if not status.st_size:
+        raise ImageError(f"{name}: the file is empty")
+
+    # The thumbnail comes below its frame. sar: pixels need not be square. rgb24 at once: later the chroma would be halved.
+    exact = "flags={}+accurate_rnd+full_chroma_int,format=rgb24"
+    filters = (
+        "crop='min(iw,ih/sar)':'min(ih,iw*sar)',split[picture][same];"
+        f"[picture]scale={size}:{size}:{exact.format('bicubic')}[frame];"
+        f"[same]scale={THUMBNAIL}:{THUMBNAIL}:{exact.format('area')},pad={size}:{THUMBNAIL}[thumbnail];"
+        "[frame][thumbnail]vstack"
+    )
+    # 0:V:0 is the first video stream that is no cover picture; passthrough: each frame once; xerror: damage is not painted over
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror", "-format_whitelist", CONTAINERS]
+    command += ["-i", f"file:{os.path.abspath(path)}", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters]
+    command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    length = (size + THUMBNAIL) * size * 3
+    count = 0
+    with tempfile.TemporaryFile() as log:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log) as process:
+            try:
+                while len(data := process.stdout.read(length)) == length:
+                    pixels = np.frombuffer(data, np.uint8).reshape(-1, size, 3)
+                    yield pixels[:size], pixels[size:, :THUMBNAIL]
+                    count += 1
+                process.wait()
+            finally:
+                process.kill()  # it has ended, unless the reader gave up
+        log.seek(0)
+        complaint = log.read().decode(errors="replace").strip()
+    # ffmpeg does not count a Matroska file's early end as an error
+    if process.returncode or "ended prematurely" in complaint:
+        reason = re.sub(r"^\[.*?\] ", "", complaint.splitlines()[0]) if complaint else f"exit status {process.returncode}"
+        what = f"damaged or cut short after {count} frames" if count else "not a video that can be read"
+        raise ImageError(f"{name}: {what} (ffmpeg: {reason})")

@@ -59,7 +59,7 @@ def psnr(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(pred: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity over RGB, Gaussian window of 11 pixels; Z. Wang et al., 2004.
+    """Structural similarity over RGB, Gaussian window of 11 pixels, where it lies within the image; Z. Wang et al., 2004.
 
     Raises:
         ImageError: not such images, of different shapes, NaN, or under 11 pixels a side.
@@ -69,7 +69,8 @@ def ssim(pred: Tensor, target: Tensor) -> Tensor:
     _check_pair(pred, target)
     if min(pred.shape[2:]) < 11:
         raise ImageError(f"SSIM's window is 11 pixels wide; {pred.shape[3]} x {pred.shape[2]} is too small")
-    return structural_similarity_index_measure(pred, target, data_range=1.0, reduction="none").reshape(len(pred))
+    _, values = structural_similarity_index_measure(pred, target, data_range=1.0, reduction="none", return_full_image=True)
+    return values[:, :, 5:-5, 5:-5].mean(dim=(1, 2, 3))  # torchmetrics counts mirrored borders in, or not, by its version
 
 
 def measure(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -101,6 +102,18 @@ def gray_baseline(target: Tensor) -> Tensor:
     """
     lab = rgb_to_lab(check_images(target))
     return lab_to_rgb(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], dim=1))
+
+
+def mean_color(images: Tensor) -> Tensor:
+    """The images' mean colour, taken in CIELAB: what a colorizer would give that knows nothing but the average.
+
+    Args:
+        images: shape (B, 3, H, W), RGB in [0, 1].
+
+    Returns:
+        Shape (1, 3, 1, 1), RGB in [0, 1].
+    """
+    return lab_to_rgb(rgb_to_lab(check_images(images)).mean(dim=(0, 2, 3), keepdim=True))
 
 
 def _check_pair(pred: Tensor, target: Tensor) -> None:

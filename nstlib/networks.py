@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 class UNet(nn.Module):
@@ -98,18 +97,31 @@ class BatchNorm(nn.BatchNorm2d):
         """(B, C, H, W) to the same shape; B is this process's share."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
-        exact = x.float()
-        moments = torch.stack([exact.mean((0, 2, 3)), exact.square().mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / dist.get_world_size()
-        variance = (square - mean.square()).clamp(min=0)
+        exact, processes = x.float(), dist.get_world_size()
+        mean = _SumOverProcesses.apply(exact.mean((0, 2, 3))) / processes
+        variance = _SumOverProcesses.apply((exact - mean[:, None, None]).square().mean((0, 2, 3))) / processes
         with torch.no_grad():
-            count = exact[:, 0].numel() * dist.get_world_size()
+            count = exact[:, 0].numel() * processes
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return (exact * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes, differentiable; PyTorch's own, ``torch.distributed.nn.all_reduce``, is deprecated."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(ctx, gradient)  # x counts in every process's sum
 
 
 def _down(in_channels: int, out_channels: int, stride: int = 2) -> nn.Sequential:

@@ -40,7 +40,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile("smoke", 64, 2, 64, 4, 64, 3, 64, 2, 32, "laptop", 32, 2, 32, 2, 8, _FIGURES / "smoke"),
-    "cpu": Profile("cpu", 160, 60, 512, 300, 192, 120, 192, 80, 64, "laptop", 2880, 30, 480, 3, 512, _FIGURES),
+    "cpu": Profile("cpu", 160, 60, 512, 300, 192, 120, 192, 80, 64, "laptop", 2400, 30, 480, 3, 512, _FIGURES),
     "gpu": Profile("gpu", 256, 100, 1024, 900, 384, 300, 384, 300, 256, "poster", 5008, 30, 1600, 3, 512, _FIGURES),
 }
 

@@ -172,14 +172,14 @@ class FeatureExtractor(nn.Module):
 
 
 def fast_precision(device: torch.device | str = "cpu") -> torch.dtype:
-    """``torch.bfloat16`` where ``device`` has matrix units for it (Intel AMX, NVIDIA since Ampere), else ``torch.float32``."""
+    """``torch.bfloat16`` where ``device`` has instructions for it (AVX-512 BF16, AMX; NVIDIA since Ampere), else float32."""
     device = torch.device(device)
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         # older PyTorch cannot tell: then float32, which is right anywhere
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 

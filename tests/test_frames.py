@@ -1,0 +1,831 @@
+"""Frames show what their shot says, training sees nothing of the test, and any folder or video gives frames or ImageError."""
+
+import dataclasses
+import itertools
+import os
+import pickle
+import re
+import subprocess
+import warnings
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from nstlib import frames as frames_module
+from nstlib.assets import ASSETS, asset_path
+from nstlib.frames import (
+    BAND,
+    CANVAS,
+    CUT,
+    DUPLICATE,
+    GAP,
+    SPLITS,
+    ZOOM,
+    AnimeFrames,
+    FrameFolder,
+    Shot,
+    VideoFrames,
+    render,
+    split_scenes,
+)
+from nstlib.images import ImageError
+
+EVERYWHERE = list(itertools.combinations(SPLITS, 2))
+
+
+def to_array(picture):
+    return np.asarray(picture).astype(float)
+
+
+def assert_is_frame(frame, size):
+    assert frame.dtype == torch.float32
+    assert frame.shape == (3, *size)
+    assert frame.min() >= 0
+    assert frame.max() <= 1
+
+
+# --- AnimeFrames: what is asked for ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_frame_is_a_picture(split):
+    frames = AnimeFrames(split, 64, 20)
+    for frame in frames:
+        assert_is_frame(frame, (64, 64))
+        assert frame.std() > 0.05
+        assert (frame[0] != frame[2]).any()  # it has colour
+        assert frame.max() > 0.5  # 255 is 1
+
+
+@pytest.mark.parametrize("size", [8, 33, (64, 96), (96, 64), (9, 16), (20, 8)])
+def test_frames_have_the_size_asked_for(size):
+    frames = AnimeFrames(size=size, length=3)
+    for frame in frames:
+        assert_is_frame(frame, (size, size) if isinstance(size, int) else size)
+
+
+def test_a_frame_depends_on_split_seed_and_index_only():
+    frames, again = AnimeFrames("train", 32, 6), AnimeFrames("train", 32, 1000)
+    backwards = [again[i] for i in reversed(range(6))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(frames, backwards, strict=True))
+    assert all(torch.equal(frames[i], frames[i]) for i in range(6))
+
+
+def test_another_index_seed_or_split_is_another_frame():
+    shots = [
+        AnimeFrames(split, seed=seed).shot(index).centre
+        for split, seed, index in itertools.product(SPLITS, range(3), range(50))
+    ]
+    assert len(set(shots)) == len(shots)
+
+
+def test_length_and_ends():
+    frames = AnimeFrames(length=5, size=16)
+    assert len(frames) == 5
+    assert len(list(frames)) == 5
+    assert torch.equal(frames[-1], frames[4])
+    assert torch.equal(frames[-5], frames[0])
+    for index in (5, -6, 10**9):
+        with pytest.raises(IndexError, match="5 frames"):
+            frames[index]
+        with pytest.raises(IndexError, match="5 frames"):
+            frames.shot(index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"split": "test"}, "split"),
+        ({"split": ""}, "split"),
+        ({"size": 7}, "size"),
+        ({"size": -64}, "size"),
+        ({"size": (64, 7)}, "size"),
+        ({"size": (64, 64, 3)}, "size"),
+        ({"size": (64,)}, "size"),
+        ({"size": (64, 115)}, "size"),  # wider than the backgrounds
+        ({"length": 0}, "length"),
+        ({"length": -1}, "length"),
+    ],
+    ids=str,
+)
+def test_anime_frames_refuse_wrong_arguments(arguments, what):
+    with pytest.raises(ValueError, match=what):
+        AnimeFrames(**arguments)
+
+
+def test_another_size_shows_the_same_shot():
+    small, large = AnimeFrames(size=64, length=25, seed=3), AnimeFrames(size=128, length=25, seed=3)
+    for i in range(25):
+        assert small.shot(i) == large.shot(i)
+
+        def difference(shift=(0, 0), i=i):
+            return (small[i] - F.avg_pool2d(large[i].roll(shift, (1, 2)), 2)).abs().mean()
+
+        assert difference() < 0.03
+        # nothing fits as well if it is moved by half a pixel of the smaller
+        assert all(difference(shift) > 1.2 * difference() for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)))
+
+
+def test_frames_survive_pickling():
+    frames = AnimeFrames("shots", 32, 9, seed=5)
+    copy = pickle.loads(pickle.dumps(frames))
+    assert len(copy) == 9
+    assert all(torch.equal(a, b) for a, b in zip(frames, copy, strict=True))
+
+
+def test_another_process_composes_the_same_frames():
+    frames = AnimeFrames("train", 32, 8)
+    # spawn: a process that begins anew, with its own hash seed
+    batches = list(DataLoader(frames, batch_size=4, num_workers=1, multiprocessing_context="spawn"))
+    assert torch.equal(torch.cat(batches), torch.stack(list(frames)))
+
+
+# --- AnimeFrames: no leaks -------------------------------------------------------------------------------------------
+
+
+def sprites(split):
+    return {f"{name}-{face}" for name, faces in SPLITS[split]["characters"].items() for face in faces}
+
+
+def test_the_rules_keep_the_splits_apart():
+    for a, b in EVERYWHERE:
+        assert not sprites(a) & sprites(b)
+    for a, b in itertools.combinations(("train", "validation", "shots"), 2):
+        assert not set(SPLITS[a]["bands"]) & set(SPLITS[b]["bands"])
+        assert SPLITS[a]["characters"].keys() == SPLITS[b]["characters"].keys()  # the same show
+        assert SPLITS[a]["backgrounds"] == SPLITS[b]["backgrounds"]
+    for other in ("train", "validation", "shots"):
+        assert not set(SPLITS["scenes"]["backgrounds"]) & set(SPLITS[other]["backgrounds"])
+        people = [{name.split("-")[0] for name in SPLITS[split]["characters"]} for split in ("scenes", other)]
+        assert not people[0] & people[1]
+
+
+def test_no_two_names_are_the_same_picture():
+    names = {name for split in SPLITS for name in (*sprites(split), *SPLITS[split]["backgrounds"])}
+    assert len({ASSETS[name].sha256 for name in names}) == len(names) == 17
+
+
+def test_no_split_shows_what_is_kept_for_another():
+    backgrounds, expressions, strips = {}, {}, {}
+    for split in SPLITS:
+        shots = [AnimeFrames(split, length=3000).shot(i) for i in range(3000)]
+        backgrounds[split] = {shot.background for shot in shots}
+        expressions[split] = {name for shot in shots for name, _ in shot.actors}
+        # strips of the canvas in which camera centres lie, counted without regard to kinds of bands
+        strips[split] = {int(shot.centre[0] // BAND) for shot in shots}
+        # all that may be drawn was drawn: else there is nothing in finding no leak
+        assert backgrounds[split] == set(SPLITS[split]["backgrounds"])
+        assert expressions[split] == sprites(split)
+    for a, b in EVERYWHERE:
+        assert not expressions[a] & expressions[b]
+        if b == "scenes":
+            assert not backgrounds[a] & backgrounds[b]
+        else:
+            assert not strips[a] & strips[b]
+    assert len(strips["train"]) >= 5
+    assert len(strips["scenes"]) >= 8
+    assert all(len(strips[split]) >= 2 for split in ("validation", "shots"))
+
+
+# --- AnimeFrames: a frame shows what its shot says -------------------------------------------------------------------
+
+
+def test_shots_are_as_documented():
+    for split, size in itertools.product(SPLITS, (64, (96, 64), (64, 80))):
+        frames = AnimeFrames(split, size, 200)
+        height, width = frames.size
+        for shot in map(frames.shot, range(200)):
+            assert CANVAS[1] / ZOOM[1] <= shot.height <= CANVAS[1] / ZOOM[0]
+            sides = (shot.height * width / height, shot.height)
+            for centre, side, end in zip(shot.centre, sides, CANVAS, strict=True):
+                assert side / 2 - 1e-6 <= centre <= end - side / 2 + 1e-6  # the camera sees nothing beyond the canvas
+            names = [name.split("-")[0] for name, _ in shot.actors]
+            assert 1 <= len(names) <= 2
+            assert all(abs(x - shot.centre[0]) <= 0.4 * sides[0] + 1e-6 for _, x in shot.actors)
+    shots = [AnimeFrames(length=300).shot(i) for i in range(300)]
+    assert {len(shot.actors) for shot in shots} == {1, 2}
+    assert 100 < sum(shot.flip for shot in shots) < 200
+    pairs = [shot.actors for shot in shots if len(shot.actors) == 2]
+    assert all(a[0].rsplit("-", 1)[0] != b[0].rsplit("-", 1)[0] for a, b in pairs)
+    assert all(
+        (a[1] - shot.centre[0]) * (b[1] - shot.centre[0]) <= 0
+        for shot in shots
+        if shot.actors in pairs
+        for a, b in [shot.actors]
+    )
+
+
+def test_frames_are_their_shots_rendered():
+    frames = AnimeFrames("scenes", (40, 56), 5)
+    for i in range(5):
+        assert np.array_equal((frames[i].permute(1, 2, 0) * 255).round().numpy(), to_array(render(frames.shot(i), (40, 56))))
+
+
+def test_flip_mirrors_the_frame():
+    for i in range(10):
+        shot = AnimeFrames().shot(i)
+        assert shot.flip or shot == dataclasses.replace(shot, flip=False)
+        plain, flipped = (to_array(render(dataclasses.replace(shot, flip=flip), (48, 64))) for flip in (False, True))
+        assert np.array_equal(plain, flipped[:, ::-1])
+        assert not np.array_equal(plain, flipped)
+
+
+def test_at_full_scale_a_frame_is_the_canvas_cut_out():
+    """Against the art itself, put together here without the renderer."""
+    shot = Shot("club", (("eileen-happy", 500.0), ("sylvie-blue-smile", 801.0)), (600.0, 360.0), 720.0, False)
+    with PIL.Image.open(asset_path("club")) as background:
+        canvas = background.convert("RGB")
+    for name, left, top in (("eileen-happy", 500 - 320 // 2, 0), ("sylvie-blue-smile", 801 - 334 // 2, 20)):
+        with PIL.Image.open(asset_path(name)) as sprite:
+            sprite = sprite.convert("RGBA")
+        canvas.paste(sprite, (left, top), sprite)
+    expected = canvas.crop((240, 0, 960, 720))
+    assert np.abs(to_array(render(shot, (720, 720))) - to_array(expected)).max() <= 1
+    # a part of it, at half the scale
+    part = dataclasses.replace(shot, centre=(700.0, 300.0), height=400.0)
+    expected = canvas.crop((400, 100, 1000, 500)).resize((300, 200), PIL.Image.Resampling.HAMMING)
+    assert np.abs(to_array(render(part, (200, 300))) - to_array(expected)).mean() < 1
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 57), (50, 20)])
+def test_the_background_fills_the_frame(size, monkeypatch):
+    """No black borders: a white background alone leaves nothing but white, wherever the camera is."""
+    white = [PIL.Image.new("RGB", (CANVAS[0] >> level, CANVAS[1] >> level), "white") for level in range(4)]
+    monkeypatch.setattr(frames_module, "_levels", lambda name: white)
+    frames = AnimeFrames("scenes", size, 150)
+    for i in range(150):
+        shot = dataclasses.replace(frames.shot(i), actors=())
+        assert to_array(render(shot, size)).min() == 255
+
+
+def test_every_actor_is_in_the_picture():
+    for split in SPLITS:
+        frames = AnimeFrames(split, 64, 40)
+        for i in range(40):
+            shot = frames.shot(i)
+            whole = to_array(render(shot, (64, 64)))
+            for actor in shot.actors:
+                without = to_array(render(dataclasses.replace(shot, actors=tuple({*shot.actors} - {actor})), (64, 64)))
+                assert (np.abs(whole - without).max(2) > 16).mean() > 0.02
+
+
+# --- split_scenes ----------------------------------------------------------------------------------------------------
+
+
+def show(*lengths, step=0.02, seed=0):
+    """Thumbnails of scenes of so many frames; each scene has a colour of its own, far from the others', and moves a little."""
+    generator = torch.Generator().manual_seed(seed)
+    scenes = []
+    for place, length in enumerate(lengths):
+        scene = (torch.rand(1, 8, 8, 3, generator=generator) > 0.5) * 0.6 + 0.1
+        scene = scene + step * torch.arange(length).view(-1, 1, 1, 1) / 2 * (1 if place % 2 else -1)
+        scenes.append(scene)
+    return torch.cat(scenes)
+
+
+def ranges(*lengths):
+    ends = [0, *itertools.accumulate(lengths)]
+    return [list(range(*pair)) for pair in itertools.pairwise(ends)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("seed", range(5))
+def test_whole_scenes_are_shared_out(share, seed):
+    lengths = np.random.default_rng(seed).integers(1, 12, 40).tolist()
+    sides = split_scenes(show(*lengths, step=0.021, seed=seed), share)
+    assert sorted(sides["train"] + sides["test"]) == ranges(*lengths)
+    assert all(side == sorted(side) for side in sides.values())
+    assert sum(map(len, sides["test"])) == pytest.approx(share * sum(lengths), abs=max(lengths))
+    # spread over the show: each half has its share
+    half = sum(lengths) / 2
+    for first in (True, False):
+        count = sum((index < half) == first for scene in sides["test"] for index in scene)
+        assert count == pytest.approx(share * half, abs=2 * max(lengths))
+    assert split_scenes(show(*lengths, step=0.021, seed=seed), share) == sides
+
+
+@pytest.mark.parametrize("lengths", [(60,), (30, 30), (55, 1, 4)], ids=str)
+def test_too_few_scenes_are_divided_in_time(lengths):
+    sides = split_scenes(show(*lengths, step=0.025), 0.2)
+    train, test = ([index for scene in sides[side] for index in scene] for side in ("train", "test"))
+    assert test == list(range(48, 60))
+    assert train == list(range(48 - GAP))
+    for side in sides.values():  # still scene by scene
+        assert all(any({*scene} <= {*whole} for whole in ranges(*lengths)) for scene in side)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
+def test_the_shortest_show_that_can_be_divided(share):
+    sides = split_scenes(show(GAP + 2), share)
+    assert sides == {"train": [[0]], "test": [[GAP + 1]]}
+    with pytest.raises(ImageError, match=f"{GAP + 1} distinct frames in 1 scenes are too few.*at least {GAP + 2}"):
+        split_scenes(show(GAP + 1), share)
+
+
+def test_training_has_no_near_duplicate_of_a_test_frame():
+    pixels = show(*[10] * 10)
+    sides = split_scenes(pixels, 0.2)
+    tested = sides["test"][0]
+    # the show cuts back to the test scene's first half; the rest is as it was
+    again = sides["train"][-1]
+    pixels[again[:5]] = pixels[tested[:5]] + DUPLICATE / 2
+    repeated = split_scenes(pixels, 0.2)
+    assert repeated["test"] == sides["test"]
+    assert repeated["train"] == [*sides["train"][:-1], again[5:]]
+    # and where the whole scene is a repetition, nothing of it is left
+    pixels[again] = pixels[tested]
+    assert split_scenes(pixels, 0.2)["train"] == sides["train"][:-1]
+
+
+def test_a_show_that_only_repeats_itself_cannot_be_split():
+    with pytest.raises(ImageError, match="near-duplicate"):
+        split_scenes(show(1, 1).repeat(20, 1, 1, 1), 0.2)
+
+
+@pytest.mark.parametrize(("difference", "scenes"), [(CUT - 0.004, 1), (CUT + 0.004, 5)])
+def test_a_cut_is_a_difference_of_cut(difference, scenes):
+    """Five times eight frames that grow lighter, a little each frame and by ``difference`` after each eighth."""
+    steps = torch.full((40,), 0.012)
+    steps[[8, 16, 24, 32]] = difference
+    sides = split_scenes(steps.cumsum(0).view(-1, 1, 1, 1).expand(-1, 8, 8, 3), 0.2)
+    if scenes == 5:
+        assert sides["test"] == [list(range(16, 24))]
+    else:
+        assert sides == {"train": [list(range(32 - GAP))], "test": [list(range(32, 40))]}
+
+
+@pytest.mark.parametrize(("difference", "kept"), [(DUPLICATE - 0.001, False), (DUPLICATE + 0.001, True)])
+def test_a_near_duplicate_differs_by_less_than_duplicate(difference, kept):
+    pixels = show(*[10] * 10, step=0.05)
+    sides = split_scenes(pixels, 0.2)
+    first = sides["train"][0][0]
+    pixels[first] = pixels[sides["test"][0][0]] - difference
+    assert any(first in scene for scene in split_scenes(pixels, 0.2)["train"]) == kept
+
+
+# --- a clip of known scenes ------------------------------------------------------------------------------------------
+
+FPS, HELD = 12, 2  # each drawing is shown twice
+DRAWINGS = [8, 5, 9, 6, 8, 7, 9, 8]  # of each scene: 120 pictures, 10 seconds
+OF_SCENE = [scene for scene, length in enumerate(DRAWINGS) for _ in range(length)]
+PLACES = list(itertools.product((320, 800), ("club", "meadow", "uni", "lecturehall")))
+CAST = {
+    "club": "sylvie-blue-giggle",
+    "meadow": "eileen-concerned",
+    "uni": "lucy-mad",
+    "lecturehall": "sylvie-green-normal",
+}
+
+
+def drawing(scene, number):
+    """96 x 64 pixels; the camera moves past someone."""
+    x, background = PLACES[scene]
+    shot = Shot(background, ((CAST[background], x + 30),), (x + 12 * number, 300), 400, (scene % 2 == 0) == (x < 500))
+    return np.array(render(shot, (64, 96)))
+
+
+def write_video(path, pictures, fps=FPS, **options):
+    height, width = pictures[0].shape[:2]
+    options = {"macro_block_size": 1, "quality": 8, "ffmpeg_log_level": "error", **options}
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=fps, **options)
+    writer.send(None)
+    for picture in pictures:
+        writer.send(np.ascontiguousarray(picture))
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    return [drawing(scene, number) for scene, length in enumerate(DRAWINGS) for number in range(length)]
+
+
+@pytest.fixture(scope="module")
+def clip(drawings, tmp_path_factory):
+    held = [picture for picture in drawings for _ in range(HELD)]
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", held)
+
+
+@pytest.fixture(scope="module")
+def folder(drawings, tmp_path_factory):
+    """The same as pictures, named so that a plain sort would mix them up."""
+    path = tmp_path_factory.mktemp("folder")
+    for number, picture in enumerate(drawings):
+        for take in range(HELD):
+            PIL.Image.fromarray(picture).save(path / f"Frame{number * HELD + take}.png", compress_level=1)
+    return path
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that were started; all have to be over at the end."""
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    yield started
+    assert all(process.returncode is not None for process in started)
+
+
+def both(source):
+    make = FrameFolder if source.is_dir() else VideoFrames
+    return make(source), make(source, "test")
+
+
+@pytest.fixture(params=["clip", "folder"])
+def source(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_whole_scenes_are_set_aside(source, processes):
+    train, test = both(source)
+    assert sorted(train.numbers + test.numbers) == list(range(0, 120, HELD))  # one of each drawing, and every one
+    assert len(test) == len(test.numbers) == 12  # a fifth of 60
+    assert len(train) == len(train.numbers) == 48
+    scenes = [[OF_SCENE[number // HELD] for number in side.numbers] for side in (train, test)]
+    assert not {*scenes[0]} & {*scenes[1]}
+    assert len({*scenes[1]}) > 1
+    for side, numbers in zip((train, test), scenes, strict=True):
+        assert [index for scene in side.scenes for index in scene] == list(range(len(side)))
+        assert [len(scene) for scene in side.scenes] == [DRAWINGS[scene] for scene in dict.fromkeys(numbers)]
+        assert all(len({numbers[index] for index in scene}) == 1 for scene in side.scenes)
+
+
+def test_no_test_frame_is_like_a_training_frame(source):
+    train, test = (F.avg_pool2d(torch.stack(list(side)), 8).flatten(1) for side in both(source))
+    across = torch.cdist(train, test, p=1).min() / train.shape[1]
+    neighbours = max((train[i] - train[i - 1]).abs().mean() for scene in both(source)[0].scenes for i in scene[1:])
+    assert neighbours < 0.07 < across  # the test would see a neighbour
+
+
+def test_frames_are_the_middle_of_the_drawings(source, drawings):
+    for frames in both(source):
+        for frame, number in zip(frames, frames.numbers, strict=True):
+            assert_is_frame(frame, (64, 64))
+            expected = torch.from_numpy(drawings[number // HELD][:, 16:80]).permute(2, 0, 1) / 255
+            assert (frame - expected).abs().mean() < (0.03 if source.is_file() else 1e-6)
+
+
+def test_the_split_does_not_depend_on_the_size(source):
+    train, test = both(source)
+    for size in (8, 27, 96):
+        for split, frames in (("train", train), ("test", test)):
+            other = type(frames)(source, split, size)
+            assert_is_frame(other[0], (size, size))
+            assert other.numbers == frames.numbers
+            assert other.scenes == frames.scenes
+    small = type(train)(source, size=16)
+    assert (small.frames.float() - F.avg_pool2d(train.frames.float(), 4)).abs().mean() < 6
+
+
+def test_test_share_is_followed(source):
+    for share in (0.1, 0.5, 0.8):
+        lengths = [len((FrameFolder if source.is_dir() else VideoFrames)(source, side, 8, share)) for side in ("train", "test")]
+        assert sum(lengths) == 60
+        assert lengths[1] == pytest.approx(60 * share, abs=6)
+
+
+def test_opened_again_it_is_the_same(source):
+    for first, second in zip(both(source), both(source), strict=True):
+        assert torch.equal(first.frames, second.frames)
+        assert first.frames.dtype == torch.uint8
+
+
+def test_they_feed_training(source):
+    frames = both(source)[1]
+    batches = list(DataLoader(frames, batch_size=5, num_workers=1))
+    assert [len(batch) for batch in batches] == [5, 5, 2]
+    assert torch.equal(torch.cat(batches), torch.stack(list(frames)))
+    copy = pickle.loads(pickle.dumps(frames))
+    assert torch.equal(copy[3], frames[3])
+    assert copy.scenes == frames.scenes
+    assert torch.equal(frames[-1], frames[11])
+    for index in (12, -13):
+        with pytest.raises(IndexError, match="12 frames"):
+            frames[index]
+
+
+@pytest.mark.parametrize("make", [FrameFolder, VideoFrames])
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"split": "shots"}, "split"),
+        ({"split": None}, "split"),
+        ({"size": 7}, "size"),
+        ({"size": 64.0}, "size"),
+        ({"size": (64, 64)}, "size"),
+        ({"test_share": 0}, "test_share"),
+        ({"test_share": 1.0}, "test_share"),
+        ({"test_share": -0.2}, "test_share"),
+        ({"test_share": float("nan")}, "test_share"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused(make, arguments, what):
+    with pytest.raises(ValueError, match=what) as caught:
+        make("missing", **arguments)
+    assert not isinstance(caught.value, ImageError)
+
+
+# --- VideoFrames -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("webm", {"codec": "libvpx-vp9", "output_params": ["-deadline", "realtime", "-cpu-used", "8"]}),
+        ("mkv", {}),
+        ("avi", {"codec": "mpeg4"}),
+        ("gif", {"codec": "gif", "pix_fmt_out": "rgb8"}),
+    ],
+)
+def test_other_formats_are_read(ending, options, drawings, tmp_path, processes):
+    path = write_video(tmp_path / f"clip.{ending}", drawings[:30], **options)
+    frames = [frame for split in ("train", "test") for frame in VideoFrames(path, split)]
+    numbers = [number for split in ("train", "test") for number in VideoFrames(path, split).numbers]
+    assert sorted(numbers) == list(range(30))
+    for frame, number in zip(frames, numbers, strict=True):
+        expected = torch.from_numpy(drawings[number][:, 16:80]).permute(2, 0, 1) / 255
+        assert (frame - expected).abs().mean() < (0.12 if ending == "gif" else 0.04)
+
+
+def test_colours_are_as_sharp_as_the_picture(tmp_path):
+    """Red and blue columns, one pixel each: where colour is kept at half the width they turn purple."""
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
+    pictures = [np.roll(stripes, (k, 0), (1, 0)) // (1 + k % 3) for k in range(GAP + 8)]
+    path = write_video(tmp_path / "stripes.mp4", pictures, pix_fmt_out="yuv444p", quality=10)
+    frames = VideoFrames(path)
+    for frame, number in zip(frames, frames.numbers, strict=True):
+        expected = torch.from_numpy(pictures[number]).permute(2, 0, 1) / 255
+        assert (frame - expected).abs().mean() < 0.03
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path):
+    """Pixels twice as wide as high: 64 x 64 of them are shown as 128 x 64, and the middle half is gray."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, :16, 0] = picture[:, 48:, 2] = picture[:, 16:48] = 250
+    pictures = [picture // 50 * (10 + k) for k in range(40)]
+    path = write_video(tmp_path / "wide.mp4", pictures, output_params=["-vf", "setsar=2"])
+    for frame in VideoFrames(path):
+        assert (frame.amax(0) - frame.amin(0))[:, 4:-4].max() < 0.05
+        assert frame[:, :, 4:-4].min() > 0.15
+
+
+def test_a_single_scene_is_divided_in_time(tmp_path, processes):
+    pictures = [drawing(0, number / 4) for number in range(160)]
+    path = write_video(tmp_path / "scene.mp4", pictures)
+    train, test = both(path)
+    assert len(train.scenes) == len(test.scenes) == 1
+    assert len(test) == pytest.approx(0.2 * (len(train) + len(test) + GAP), abs=1)
+    assert train.numbers[0] == 0
+    assert test.numbers[-1] > 155
+    assert test.numbers[0] - train.numbers[-1] > GAP
+
+
+def refusal(path, processes, make=VideoFrames):
+    """The message with which a path is refused, for either split the same, with nothing left running."""
+    messages = []
+    for split in ("train", "test"):
+        with pytest.raises(ImageError) as caught:
+            make(path, split)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert os.fspath(path) in messages[0]
+    assert "\n" not in messages[0]
+    assert all(process.returncode is not None for process in processes)
+    return messages[0]
+
+
+def test_a_video_with_nothing_new_in_it_is_refused(tmp_path, drawings, processes):
+    still = write_video(tmp_path / "still.mp4", drawings[:1] * 50)
+    assert "1 distinct frame" in refusal(still, processes)
+    short = write_video(tmp_path / "short.mp4", drawings[:4])
+    assert "4 distinct frames in 1 scenes are too few" in refusal(short, processes)
+
+
+def playlist(*lines):
+    return ("\n".join(lines) + "\n").encode()
+
+
+NO_VIDEOS = {
+    "text.mp4": b"This is not a video.\n" * 50,
+    "text.txt": b"ffmpeg would draw this letter by letter.\n" * 50,
+    "zeros.mp4": bytes(5000),
+    "random.webm": np.random.default_rng(0).bytes(5000),
+    "endless.m3u8": playlist("#EXTM3U", "#EXT-X-TARGETDURATION:10", "#EXTINF:10,", "clip.ts"),  # waits for more to be added
+    "list.mp4": playlist("ffconcat version 1.0", "file other.mp4"),
+    "picture.png": asset_path("toronto").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("name", NO_VIDEOS)
+def test_what_is_no_video_is_refused(name, tmp_path, clip, processes):
+    (tmp_path / name).write_bytes(NO_VIDEOS[name])
+    (tmp_path / "other.mp4").write_bytes(clip.read_bytes())
+    assert "not a video that can be read (ffmpeg: " in refusal(tmp_path / name, processes)
+    assert processes
+
+
+def test_sound_alone_is_refused(tmp_path, processes):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1"]
+    subprocess.run([*command, str(tmp_path / "sound.mp4")], check=True)
+    assert "not a video that can be read" in refusal(tmp_path / "sound.mp4", processes)
+
+
+def test_what_is_no_file_is_refused(tmp_path, processes):
+    (tmp_path / "empty.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name, reason in (
+        ("missing.mp4", "no such file"),
+        ("empty.mp4/inside.mp4", "no such file"),
+        ("empty.mp4", "the file is empty"),
+        ("", "not a file"),
+        ("pipe.mp4", "not a file"),  # reading it would wait for ever
+        ("n" * 5000, "cannot be read"),
+    ):
+        assert reason in refusal(tmp_path / name, processes)
+    for path in ("", "null\0.mp4"):
+        with pytest.raises(ImageError, match=r"no such file|cannot be read"):
+            VideoFrames(path)
+    assert not processes
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [("mp4", {}), ("mp4", {"output_params": ["-movflags", "+faststart"]}), ("mkv", {})],
+    ids=["mp4", "mp4, index first", "mkv"],
+)
+@pytest.mark.parametrize("percent", [20, 90])
+def test_a_video_cut_short_is_refused(ending, options, percent, drawings, tmp_path, processes):
+    data = write_video(tmp_path / f"whole.{ending}", drawings, **options).read_bytes()
+    (tmp_path / f"cut.{ending}").write_bytes(data[: len(data) * percent // 100])
+    assert "cut short" in (message := refusal(tmp_path / f"cut.{ending}", processes)) or "moov" in message
+
+
+def test_a_damaged_video_is_refused(drawings, tmp_path, processes):
+    path = write_video(tmp_path / "clip.mp4", drawings, output_params=["-movflags", "+faststart"])
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 100] = bytes(255 - byte for byte in data[middle : middle + 100])
+    path.write_bytes(data)
+    assert "damaged or cut short after" in refusal(path, processes)
+
+
+def test_ffmpeg_ends_when_reading_is_given_up(clip, processes, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "frombuffer", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        VideoFrames(clip)
+    monkeypatch.undo()
+    assert len(processes) == 1
+    assert processes[0].returncode is not None
+
+
+# --- FrameFolder -----------------------------------------------------------------------------------------------------
+
+
+def save(path, picture):
+    PIL.Image.fromarray(picture).save(path)
+    return path
+
+
+def test_files_are_in_natural_order(folder):
+    train, test = both(folder)
+    for frames in (train, test):
+        assert [file.name for file in frames.files] == [f"Frame{number}.png" for number in frames.numbers]
+        assert all(isinstance(file, Path) and file.parent == folder for file in frames.files)
+
+
+def test_names_are_ordered_by_their_numbers(tmp_path, drawings):
+    names = ["10 b.png", "9 a.png", "frame2.png", "Frame03.png", "frame3.png", "frame10.png", "frame10a.png", "frame10b2.png"]
+    names = [*names[:2][::-1], *names[2:], "frame10b10.png", "titles.png"]
+    for name, picture in sorted(zip(names, drawings[::6], strict=True)):
+        save(tmp_path / name, picture)
+    frames = [FrameFolder(tmp_path, split) for split in ("train", "test")]
+    order = sorted(file.name for side in frames for file in side.files)
+    assert order == sorted(names)
+    by_number = sorted((number, file.name) for side in frames for number, file in zip(side.numbers, side.files, strict=True))
+    assert [name for _, name in by_number] == names
+
+
+def test_a_clip_and_its_pictures_are_split_alike(clip, folder):
+    for video, pictures in zip(both(clip), both(folder), strict=True):
+        assert video.numbers == pictures.numbers
+        assert video.scenes == pictures.scenes
+
+
+def test_hidden_files_and_folders_inside_are_passed_over(tmp_path, drawings):
+    for number in range(8):
+        save(tmp_path / f"{number}.png", drawings[number * 7])
+    (tmp_path / ".hidden.png").write_text("no picture")
+    (tmp_path / "inside.png").mkdir()
+    save(tmp_path / "inside.png" / "0.png", drawings[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frames = [FrameFolder(tmp_path, split) for split in ("train", "test")]
+    assert sum(map(len, frames)) == 8
+
+
+def test_any_picture_gives_its_middle_square(tmp_path):
+    """Wide, tall, small, large, transparent: the middle has one colour, what is cut off is black."""
+    shapes = [(40, 120), (120, 40), (41, 124), (300, 900), (10, 31), (900, 300), (64, 64)]
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 255)]
+    for number, ((height, width), color) in enumerate(zip(shapes, colors, strict=True)):
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture = np.zeros((height, width, 4), np.uint8)
+        picture[..., 3] = 255
+        picture[top : top + side, left : left + side, :3] = color
+        picture[..., 3] -= (picture[..., :3].min(2) == 255) * np.uint8(255)  # the last is transparent, which is white
+        save(tmp_path / f"{number}.png", picture)
+    frames = [FrameFolder(tmp_path, split, 32) for split in ("train", "test")]
+    found = {number: frame for side in frames for number, frame in zip(side.numbers, side, strict=True)}
+    assert len(found) == len(colors)
+    for number, frame in found.items():
+        expected = torch.tensor(colors[number]).view(3, 1, 1).expand(3, 32, 32) / 255
+        torch.testing.assert_close(frame, expected, rtol=0, atol=1e-6)
+
+
+def test_resizing_is_antialiased(tmp_path):
+    """Each pixel of noise at a twelfth of the size is a mean of a hundred."""
+    rng = np.random.default_rng(0)
+    for number, color in enumerate(itertools.product((0, 150), repeat=3)):
+        noise = rng.integers(0, 100, (200, 240, 3)) + color
+        save(tmp_path / f"{number}.png", noise.astype(np.uint8))
+    frames = FrameFolder(tmp_path, size=16, test_share=0.5)
+    assert max(frame.std((1, 2)).max() for frame in frames) < 0.02
+
+
+def test_unreadable_files_are_skipped_with_one_warning(tmp_path, drawings):
+    for number in range(8):
+        save(tmp_path / f"{number}.png", drawings[number * 7])
+    sound = [FrameFolder(tmp_path, split) for split in ("train", "test")]
+    whole = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1a cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "2a notes.txt").write_text("no picture")
+    (tmp_path / "3a empty.png").touch()
+    os.mkfifo(tmp_path / "4a pipe.png")
+    (tmp_path / "5a gone.png").symlink_to(tmp_path / "missing.png")
+    for split, before in zip(("train", "test"), sound, strict=True):
+        with pytest.warns(RuntimeWarning) as caught:
+            frames = FrameFolder(tmp_path, split)
+        assert torch.equal(frames.frames, before.frames)
+        assert frames.files == before.files
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        message = str(caught[0].message)
+        assert repr(str(tmp_path)) in message
+        assert "5 of 13 files" in message
+        assert "'1a cut.png', '2a notes.txt', '3a empty.png', ..." in message
+
+
+def test_a_few_unreadable_files_are_all_named(tmp_path, drawings):
+    for number in range(8):
+        save(tmp_path / f"{number}.png", drawings[number * 7])
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.warns(RuntimeWarning, match=r"1 of 9 files .* skipped: 'notes\.txt'$"):
+        FrameFolder(tmp_path)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path, processes):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / ".hidden.png").touch()
+    (empty / "inside").mkdir()
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    for name in ("a.png", "b.png"):
+        (unreadable / name).write_text("no picture")
+    for path, reason in (
+        (tmp_path / "missing", "no such folder"),
+        (unreadable / "a.png", "not a folder"),
+        (empty, "no files"),
+        (unreadable, "none of its 2 files can be read as a picture; .*a.png.*not an image"),
+        (tmp_path / ("n" * 5000), "cannot be read"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            message = refusal(path, processes, FrameFolder)
+        assert re.search(reason, message)
+    for path in ("", "null\0"):
+        with pytest.raises(ImageError, match=r"no such folder|cannot be read"):
+            FrameFolder(path)
+
+
+def test_a_folder_of_one_picture_is_refused(tmp_path, drawings, processes):
+    for number in range(20):
+        save(tmp_path / f"{number}.png", drawings[0])
+    assert "1 distinct frame" in refusal(tmp_path, processes, FrameFolder)

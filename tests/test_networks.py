@@ -1,0 +1,410 @@
+"""The networks have the paper's layers; batch norm over many processes is batch norm over one with the whole batch."""
+
+import itertools
+import math
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+import torch.nn.functional as F
+from torch import nn
+
+from nstlib.networks import BatchNorm, PatchGAN, UNet
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small(size=32, width=4, **arguments):
+    torch.manual_seed(0)
+    return UNet(size, width, **arguments)
+
+
+def convolutions(network):
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+# --- U-Net -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [
+        (256, [64, 64, 128, 256, 512, 512, 512, 512]),
+        (32, [64, 128, 256, 512, 512]),
+        (64, [64, 128, 256, 512, 512, 512]),
+    ],
+)
+def test_channels_are_the_papers(size, channels):
+    with torch.device("meta"):  # shapes alone
+        network = UNet(size, 64)
+    encoder, decoder = convolutions(network.encoder), convolutions(network.decoder)
+    assert [layer.out_channels for layer in encoder] == channels
+    assert [layer.in_channels for layer in encoder] == [1, *channels[:-1]]
+    assert [layer.stride for layer in encoder] == [(1, 1)] + [(2, 2)] * (len(channels) - 1)
+    assert [layer.out_channels for layer in decoder] == channels[-2::-1]
+    # each after the first sees what comes up and what was passed across
+    assert [layer.in_channels for layer in decoder] == [channels[-1], *(2 * skipped for skipped in channels[-2:0:-1])]
+    assert all(isinstance(layer, nn.ConvTranspose2d) and layer.stride == (2, 2) for layer in decoder)
+    assert all(layer.kernel_size == (4, 4) and layer.bias is None for layer in encoder + decoder)
+    assert (network.paint.in_channels, network.paint.out_channels) == (2 * channels[0], 3)
+    assert network.paint.kernel_size == (1, 1)
+    for stage, activation in [*((s, nn.LeakyReLU) for s in network.encoder), *((s, nn.ReLU) for s in network.decoder)]:
+        assert isinstance(stage[-1], activation)
+        assert sum(isinstance(layer, BatchNorm) for layer in stage) == 1
+        assert activation is nn.ReLU or stage[-1].negative_slope == 0.2
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64, 256])
+def test_the_deepest_features_are_two_by_two(size):
+    with torch.device("meta"):
+        network, x = UNet(size, 1).eval(), torch.zeros(1, 1, size, size)
+    sides = []
+    for layer in network.encoder:
+        x = layer(x)
+        sides.append(x.shape[2:])
+    assert sides == [(size, size), *((side, side) for side in (size >> i for i in range(1, len(sides))))]
+    assert sides[-1] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(32, 32), (64, 32), (33, 47), (31, 29), (17, 16), (100, 64), (8, 9), (2, 3), (1, 40)]
+)
+def test_the_result_has_the_conditions_size_and_the_range(height, width):
+    with torch.no_grad():
+        result = small().eval()(noise(2, 1, height, width))
+    assert result.shape == (2, 3, height, width)
+    assert result.abs().max() <= 1
+    assert result.std() > 0
+
+
+def test_the_range_holds_for_any_weights():
+    network = small()
+    with torch.no_grad():
+        network.paint.weight *= 1000
+        result = network(noise(2, 1, 32, 32))
+    assert result.min() == -1
+    assert result.max() == 1
+
+
+def test_other_sizes_are_as_if_the_border_went_on():
+    network, condition = small().eval(), noise(1, 1, 37, 50)
+    with torch.no_grad():
+        extended = network(F.pad(condition, (0, 14, 0, 11), mode="replicate"))  # to multiples of 16
+        torch.testing.assert_close(network(condition), extended[:, :, :37, :50])
+
+
+def test_channels_in_and_out():
+    assert small(in_channels=3, out_channels=1).eval()(noise(2, 3, 32, 32)).shape == (2, 1, 32, 32)
+
+
+def half_removed(first):
+    """A hook that silences the first half of the channels that go into a layer, or the second."""
+
+    def hook(_, inputs):
+        up, skipped = inputs[0].chunk(2, dim=1)
+        return (torch.cat([torch.zeros_like(up), skipped] if first else [up, torch.zeros_like(skipped)], dim=1),)
+
+    return hook
+
+
+def test_every_scale_is_passed_across_and_matters():
+    network, condition = small().eval(), noise(1, 1, 32, 32)
+    encoded, seen = [], []
+    stages = [*network.decoder[1:], network.paint]
+    handles = [
+        layer.register_forward_hook(lambda _, inputs, output: encoded.append(output.clone())) for layer in network.encoder
+    ]
+    handles += [stage.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone())) for stage in stages]
+    with torch.no_grad():
+        whole = network(condition)
+        for handle in handles:
+            handle.remove()
+        for skipped, x in zip(reversed(encoded[:-1]), seen, strict=True):
+            assert torch.equal(x.chunk(2, dim=1)[1], skipped)
+        for stage, first in itertools.product(stages, (True, False)):
+            handle = stage.register_forward_pre_hook(half_removed(first))
+            assert (network(condition) - whole).abs().max() > 1e-4
+            handle.remove()
+
+
+def test_gradients_reach_every_weight():
+    network = small()
+    network(noise(4, 1, 32, 32)).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_dropout_is_noise_while_training_only():
+    network, without, condition = small(dropout=0.5), small(), noise(2, 1, 32, 32)
+    without.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(without(condition), without(condition))
+        assert not torch.equal(network(condition), network(condition))
+        without.load_state_dict(network.state_dict())  # the running statistics
+        network.eval(), without.eval()
+        assert torch.equal(network(condition), network(condition))
+        assert torch.equal(network(condition), without(condition))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, [0.3, 0.3, 0.3, None, None]), (8, [0.3, 0.3])])
+def test_dropout_is_in_the_three_deepest_layers(size, expected):
+    found = []
+    for stage in small(size, dropout=0.3).decoder:
+        dropouts = [layer.p for layer in stage if isinstance(layer, nn.Dropout)]
+        found.append(dropouts[0] if dropouts else None)
+    assert found == expected
+    assert not any(isinstance(layer, nn.Dropout) for layer in small(size).modules())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"size": 7},
+        {"size": 0},
+        {"size": -64},
+        {"width": 0},
+        {"width": -1},
+        {"dropout": -0.1},
+        {"dropout": 1.0},
+        {"dropout": 2},
+        {"dropout": math.nan},
+    ],
+)
+def test_bad_arguments_are_refused(arguments):
+    with pytest.raises(ValueError, match="size must be at least 8, width 1 and dropout in"):
+        UNet(**arguments)
+
+
+# --- initialisation --------------------------------------------------------------------------------------------------
+
+
+def test_weights_begin_as_he_has_it():
+    torch.manual_seed(0)
+    checked = 0
+    for layer in [*convolutions(UNet(32, 16)), *convolutions(PatchGAN(16))]:
+        if layer.bias is not None:
+            assert torch.equal(layer.bias, torch.zeros_like(layer.bias))
+        # variance 2 / n with n inputs to an output; LeakyReLU lets a share of 0.2 through, which adds 0.2^2
+        inputs = layer.in_channels * math.prod(layer.kernel_size)
+        if isinstance(layer, nn.ConvTranspose2d):
+            inputs /= 4  # at stride 2, every output meets a quarter of the kernel
+        expected = math.sqrt(2 / inputs / (1 if isinstance(layer, nn.ConvTranspose2d) else 1.04))
+        if layer.weight.numel() > 8000:
+            assert layer.weight.std().item() == pytest.approx(expected, rel=0.03)
+            assert abs(layer.weight.mean().item()) < 0.03 * expected
+            checked += 1
+    assert checked == 4 + 4 + 3
+
+
+def test_weights_keep_the_scale_of_what_relu_halves():
+    # unit variance becomes 2, of which ReLU leaves 1; the border, where the input ends, is left out
+    torch.manual_seed(0)
+    for layer in (convolutions(UNet(32, 32).decoder)[-1], convolutions(PatchGAN(32))[1]):
+        with torch.no_grad():
+            result = layer(noise(1, layer.in_channels, 32, 32))[..., 2:-2, 2:-2]
+        assert result.square().mean().item() == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("network", [lambda: UNet(16, 4, dropout=0.5), lambda: PatchGAN(4)], ids=["U-Net", "PatchGAN"])
+def test_the_seed_decides_the_weights(network):
+    def weights(seed):
+        torch.manual_seed(seed)
+        return torch.cat([parameter.flatten() for parameter in network().parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+# --- PatchGAN --------------------------------------------------------------------------------------------------------
+
+
+def judge(width=4):
+    torch.manual_seed(0)
+    return PatchGAN(width)
+
+
+def test_patchgans_channels_are_the_papers():
+    with torch.device("meta"):
+        layers = convolutions(PatchGAN())
+        norms = [layer for layer in PatchGAN().modules() if isinstance(layer, BatchNorm)]
+    assert [layer.in_channels for layer in layers] == [4, 64, 128, 256, 512]
+    assert [layer.out_channels for layer in layers] == [64, 128, 256, 512, 1]
+    assert [layer.stride for layer in layers] == [(2, 2), (2, 2), (2, 2), (1, 1), (1, 1)]
+    assert all(layer.kernel_size == (4, 4) for layer in layers)
+    assert [norm.num_features for norm in norms] == [128, 256, 512]  # none in the first layer
+
+
+def test_a_patch_is_70_by_70_pixels():
+    network = judge().eval()
+    condition, image = noise(1, 1, 160, 160).requires_grad_(), noise(1, 3, 160, 160, seed=1).requires_grad_()
+    network(condition, image)[0, 0, 10, 10].backward()
+    for grad in (condition.grad, image.grad):
+        for sums in (grad.abs().sum(dim=(0, 1, 2)), grad.abs().sum(dim=(0, 1, 3))):
+            (reached,) = sums.nonzero(as_tuple=True)
+            assert len(reached) == 70
+            assert reached[-1] - reached[0] == 69
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48), (65, 71), (256, 256)])
+def test_logits_are_about_an_eighth_of_the_size(height, width):
+    with torch.no_grad():
+        logits = judge(1).eval()(noise(2, 1, height, width), noise(2, 3, height, width))
+    assert logits.shape[:2] == (2, 1)
+    assert abs(logits.shape[2] - height / 8) <= 1
+    assert abs(logits.shape[3] - width / 8) <= 1
+
+
+def test_logits_are_not_bounded():
+    network, inputs = judge(), (noise(2, 1, 64, 64), noise(2, 3, 64, 64))
+    with torch.no_grad():
+        before = network(*inputs)
+        convolutions(network)[-1].weight *= 1000
+        torch.testing.assert_close(network(*inputs), 1000 * before, rtol=1e-3, atol=1e-2)
+    assert before.min() < 0 < before.max()
+
+
+def test_the_judge_sees_condition_and_image():
+    network = judge().eval()
+    condition, image = noise(1, 1, 64, 64), noise(1, 3, 64, 64)
+    with torch.no_grad():
+        logits = network(condition, image)
+        assert not torch.allclose(network(-condition, image), logits)
+        for channel in range(3):
+            other = image.clone()
+            other[:, channel] *= -1
+            assert not torch.allclose(network(condition, other), logits)
+
+
+# --- batch norm ------------------------------------------------------------------------------------------------------
+
+
+def norms(channels=3):
+    """This one and PyTorch's, with the same weights, neither at their start."""
+    ours, theirs = BatchNorm(channels), nn.BatchNorm2d(channels)
+    with torch.no_grad():
+        for norm in (ours, theirs):
+            norm.weight.copy_(noise(channels, seed=5))
+            norm.bias.copy_(noise(channels, seed=6))
+    return ours, theirs
+
+
+def test_in_one_process_it_is_pytorchs():
+    ours, theirs = norms()
+    for step in range(3):
+        x = noise(4, 3, 5, 7, seed=step) * 3 + 2
+        results = []
+        for norm in (ours, theirs):
+            inputs = x.clone().requires_grad_()
+            output = norm(inputs)
+            output.pow(3).sum().backward()
+            results.append((output, inputs.grad))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+PROCESSES = 2
+STEPS = 2
+
+
+def train(network, shares):
+    """A few steps on one share of each batch; what comes out of them, and the gradients of the mean loss over the share."""
+    results = []
+    for share in shares:
+        inputs = share.clone().requires_grad_()
+        output = network(inputs)
+        network.zero_grad()
+        output.pow(3).mean().backward()
+        results.append((output.detach(), inputs.grad))
+    return {
+        "results": results,
+        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
+        "state": network.state_dict(),
+        "evaluated": network.eval()(shares[0]).detach(),
+    }
+
+
+def cases():
+    """Networks with batches for them; the two halves of a batch have quite different statistics."""
+    torch.manual_seed(0)
+    convolved = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm(4), nn.LeakyReLU(0.2), nn.Conv2d(4, 2, 3), BatchNorm(2))
+    batches = [noise(6, 3, 7, 5, seed=step) for step in range(STEPS)]
+    for batch in batches:
+        batch[3:] = batch[3:] * 2 + 1.5
+    generator = small(16)
+    conditions = [noise(6, 1, 16, 16, seed=step) for step in range(STEPS)]
+    return {"norm": (norms()[0], batches), "small network": (convolved, batches), "U-Net": (generator, conditions)}
+
+
+def one_of_many(rank, port, folder):
+    """What each process does: train on its half, average gradients, write down what came out."""
+    store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES, timeout=timedelta(seconds=60))
+    torch.set_num_threads(1)
+    found = {}
+    for name, (network, batches) in cases().items():
+        found[name] = train(network, [batch.chunk(PROCESSES)[rank] for batch in batches])
+        for gradient in found[name]["gradients"].values():
+            dist.all_reduce(gradient)
+            gradient /= PROCESSES
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """What came out of each process, and what comes out of one alone."""
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("PyTorch was built without gloo")
+    folder = tmp_path_factory.mktemp("processes")
+    # the store picks a free port itself, and lives here as long as the processes
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    context = torch.multiprocessing.start_processes(
+        one_of_many, (store.port, str(folder)), nprocs=PROCESSES, join=False, start_method="spawn"
+    )
+    deadline = time.monotonic() + 120
+    try:
+        while not context.join(timeout=1):  # raises what a process raised
+            assert time.monotonic() < deadline, "the processes hang"
+    finally:
+        for process in context.processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+@pytest.mark.parametrize("name", ["norm", "small network", "U-Net"])
+def test_over_two_processes_it_is_that_of_the_whole_batch(processes, name):
+    network, batches = cases()[name]
+    expected = train(network, batches)
+
+    def close(found, expected):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    for step, (output, gradient) in enumerate(expected["results"]):
+        close(torch.cat([process[name]["results"][step][0] for process in processes]), output)
+        # the mean over a half is twice what a half adds to the mean over the whole
+        close(torch.cat([process[name]["results"][step][1] for process in processes]) / PROCESSES, gradient)
+    for process in processes:
+        close(process[name]["state"], expected["state"])  # running statistics, and how many batches there were
+        close(process[name]["gradients"], expected["gradients"])
+    close(torch.cat([process[name]["evaluated"] for process in processes]), expected["evaluated"])
+    # alone with its half, a process would have found other things
+    alone = train(cases()[name][0], [batch.chunk(PROCESSES)[0] for batch in batches])
+    assert (alone["results"][0][0] - expected["results"][0][0].chunk(PROCESSES)[0]).abs().max() > 1e-2
+
+
+def test_all_processes_hold_the_same(processes):
+    first, second = processes
+    for name in first:
+        for key, value in first[name]["state"].items():
+            assert torch.equal(value, second[name]["state"][key])
