@@ -24,6 +24,7 @@ lab: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(RUN) benchmarks/transfer.py
+	$(RUN) benchmarks/colorize.py
 
 assets: $(VENV)/ready
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"

@@ -8,17 +8,21 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from nstlib.files import atomic_write
 from nstlib.images import to_uint8
 from nstlib.vgg import CONVOLUTIONS_PER_BLOCK, WIDTHS
+
+if TYPE_CHECKING:
+    from nstlib.colorizer import Colorizer
 
 CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
 DPI, SCREEN_DPI = 200, 110  # of saved files; of pictures within notebooks, which are kept small
@@ -36,12 +40,17 @@ def show(figure: Figure, alt: str, path: Path | None = None) -> None:
     if not alt.strip():
         raise ValueError("a picture needs alternative text")
     if path is not None:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(_png(figure, DPI, alt))
+        save(figure, alt, path)
     encoded = base64.b64encode(_png(figure, SCREEN_DPI, alt)).decode()
     width = round(figure.get_size_inches()[0] * 72)
     metadata = {"image/png": {"alt": alt, "width": min(width, 1000)}}
     display({"image/png": encoded, "text/plain": alt}, raw=True, metadata=metadata)
+
+
+def save(figure: Figure, alt: str, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all; the alternative text goes into its description."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(_png(figure, DPI, alt))
 
 
 def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], height: float = 2.2) -> Figure:
@@ -245,6 +254,24 @@ def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45)
                 if r == 0:
                     axes.set_title(name, pad=3, fontsize=9, color=INK)
     return figure
+
+
+def first_and_worst(colorizer: Colorizer, frames: Dataset[Tensor], accuracy: Tensor, rows: int = 6) -> Figure:
+    """Figures 3 and 4 by a fixed rule, not by eye: the first ``rows`` held-out frames, and the ``rows`` worst of all.
+
+    Args:
+        colorizer: paints them.
+        frames: held-out frames.
+        accuracy: of each, shape (len(frames),).
+        rows: how many of each.
+    """
+    worst = accuracy.argsort()[:rows].tolist()
+    return colorization_figure(
+        [
+            {"title": f"the first {rows} held-out frames", **colorizer.compare(frames, range(rows))},
+            {"title": f"the {rows} worst of {len(accuracy)}", **colorizer.compare(frames, worst)},
+        ]
+    )
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:

@@ -4,8 +4,8 @@
 
 Sizes come from the profile (NSTLIB_PROFILE); ``--frames`` trains on more or fewer frames an epoch. Everything goes into FOLDER
 (replicated/ if not given), and nothing that came with the repository is touched: ``RUN-CONDITION-seedN.safetensors``, the
-colorizers; ``runs/``, checkpoints, logs and samples; ``records/``, what was measured; ``table1.md`` and ``table1.json``.
-Interrupted, the same command goes on where it was.
+colorizers; ``.png``, held-out frames painted by them (as Figures 3 and 4); ``runs/``, checkpoints, logs and samples;
+``records/``, what was measured; ``table1.md`` and ``table1.json``. Interrupted, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from nstlib import profiles, table1
+from nstlib import plots, profiles, table1
 from nstlib.colorizer import RECIPES, Colorizer, ColorizerError
 from nstlib.frames import AnimeFrames
 
@@ -45,6 +45,9 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
 
     colorizer.fit(frames, frames_per_epoch=frames_per_epoch, validation=validation, folder=out / "runs" / name, callback=report)
     colorizer.save(out / f"{name}.safetensors")
+    held_out = table1.held_out(colorizer, "shots", profile.test_frames)
+    figure = plots.first_and_worst(colorizer, held_out, colorizer.evaluate(held_out)["accuracy"])
+    plots.save(figure, f"{table1.NAMES[condition]}, ground truth, colorized", out / f"{name}.png")
     measured = table1.record(colorizer, run, frames_per_epoch, profile.test_frames)
     table1.write_json(measured, out / "records" / f"{name}.json")
     print(

@@ -1,0 +1,52 @@
+"""`make replicate`: trains, measures, goes on after an interruption, and keeps to its own folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def replicate(out, *options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "replicate.py"), "--out", str(out), *options],
+        env={**os.environ, "NSTLIB_PROFILE": "smoke"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_trains_both_conditions_and_measures(tmp_path):
+    before = contents(ROOT / "figures"), contents(ROOT / "data")
+    result = replicate(tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    for condition in ("grayscale", "canny"):
+        name = f"laptop-{condition}-seed0"
+        assert (tmp_path / f"{name}.safetensors").exists()
+        assert (tmp_path / f"{name}.png").exists()
+        assert (tmp_path / "runs" / name / "log.csv").exists()
+        measured = json.loads((tmp_path / "records" / f"{name}.json").read_text())
+        assert measured["epochs"] == 2
+        assert 0 <= measured["shots"]["accuracy"] <= 1
+    assert (tmp_path / "table1.md").read_text() in result.stdout
+    assert [row["condition"] for row in json.loads((tmp_path / "table1.json").read_text())] == ["grayscale", "canny"]
+    assert before == (contents(ROOT / "figures"), contents(ROOT / "data")), "what came with the repository is not touched"
+
+    again = replicate(tmp_path)
+    assert again.returncode == 0
+    assert "laptop-canny-seed0: is there" in again.stdout
+    assert "epoch" not in again.stdout, "nothing is trained twice"
+
+
+def test_a_wrong_argument_is_told(tmp_path):
+    result = replicate(tmp_path, "--conditions", "crayon")
+    assert result.returncode == 2
+    assert "invalid choice: 'crayon'" in result.stderr
