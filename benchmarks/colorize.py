@@ -4,8 +4,8 @@
 
 The plain step is what tutorials show: the same U-Net and PatchGAN (64 px, width 32, batch norm), float32, discriminator and
 generator once each, the discriminator on real and fake in turn. Ours is ``Colorizer.training_step`` with the laptop recipe,
-through Fabric. Both get the same composed frames and turn them into grayscale and CIELAB; they take turns, so that what else the
-machine does falls on both. The ratio is the median over the rounds.
+through Fabric. Both get the same composed frames and turn them into grayscale and CIELAB; they take turns, so that what else
+the machine does falls on both. The ratio is the median over the rounds.
 """
 
 from __future__ import annotations

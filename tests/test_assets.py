@@ -81,12 +81,14 @@ def test_readme_gives_the_size_in_pixels(name):
 
 
 def test_data_holds_nothing_unlisted():
-    assert {path.name for path in DATA.iterdir()} == {"README.md"} | {asset.file for asset in ASSETS.values()}
+    files = {path.relative_to(DATA).as_posix() for path in DATA.rglob("*") if path.is_file()}
+    assert files == {"README.md"} | {asset.file for asset in ASSETS.values()}
 
 
 def test_data_is_small_enough_for_a_repository():
-    sizes = [path.stat().st_size for path in DATA.iterdir()]
+    sizes = [path.stat().st_size for path in DATA.rglob("*")]
     assert max(sizes) < 30e6
+    assert all(path.stat().st_size < 20e6 for path in DATA.glob("colorizer-*"))
     assert sum(sizes) < 120e6
     assert REFERENCE.stat().st_size < 300e3
 
@@ -413,6 +415,14 @@ def test_a_program_that_succeeds_is_silent(tool, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_trained_weights_are_compared_and_never_made_again(tool):
+    asset = recorded(b"weights", "colorizer.safetensors", "trained by tools/replicate.py, run long, seed 0")
+    with pytest.raises(tool.FetchError, match=r"git checkout data/colorizer\.safetensors"):
+        tool.refresh(asset)
+    (tool.DATA / asset.file).write_bytes(b"weights")
+    assert tool.refresh(asset) == "unchanged"
+
+
 def test_one_failure_does_not_stop_the_others(tool, monkeypatch, capsys):
     contents = {"Debian package a 1: x": b"a", "Debian package b 1: x": b"b"}
     table = {
@@ -471,7 +481,7 @@ def test_reference_is_written_once_then_compared(tool, monkeypatch, weights):
 
 def test_every_origin_can_be_followed(tool):
     for asset in ASSETS.values():
-        if asset.origin.startswith("drawn by "):
-            assert (ROOT / asset.origin.removeprefix("drawn by ")).is_file()
+        if asset.origin.startswith(("drawn by ", "trained by ")):
+            assert (ROOT / asset.origin.split()[2].rstrip(",")).is_file()
         else:
             assert tool.CARRIED.fullmatch(asset.origin), asset.file

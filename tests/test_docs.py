@@ -68,7 +68,7 @@ def test_links_lead_somewhere(document):
 def test_readmes_make_commands_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"make ([a-z]+)(?=[`\s])", README)) - {"an", "environment"}
-    assert {"figures", "test", "lab", "bench", "assets"} <= named
+    assert {"figures", "test", "replicate", "lab", "bench", "assets"} <= named
     assert named <= targets | {"s"}
     for target in named:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
@@ -77,6 +77,21 @@ def test_readmes_make_commands_exist():
 def test_ci_runs_the_readmes_test_command():
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
     assert commands[-1] == "make test"
+
+
+def make_clip(path):
+    """Ten seconds: five scenes, in each of which a camera pans over a wide frame."""
+    import imageio_ffmpeg
+
+    from nstlib import AnimeFrames
+    from nstlib.images import to_uint8
+
+    wide = AnimeFrames("train", size=(128, 192), length=5, seed=7)
+    writer = imageio_ffmpeg.write_frames(str(path), (128, 128), fps=12, macro_block_size=1)
+    writer.send(None)
+    for i in range(120):
+        writer.send(to_uint8(wide[i // 24][None, :, :, 2 * (i % 24) : 2 * (i % 24) + 128]).tobytes())
+    writer.close()
 
 
 def test_readmes_code_runs(tmp_path, monkeypatch):
@@ -88,15 +103,21 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     image = nstlib.load_image(nstlib.asset_path("scream"), 64)
     nstlib.save_image(image, tmp_path / "my_photo.jpg")
     nstlib.save_image(image, tmp_path / "my_painting.jpg")
+    nstlib.save_image(image, tmp_path / "my_frame.png")
+    make_clip(tmp_path / "my_clip.mp4")
     monkeypatch.chdir(tmp_path)
-    scope = {"nstlib": nstlib, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
+    tiny = nstlib.Recipe(width=4, epochs=2)
+    scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
-        small = block.replace("size=512, steps=300", "size=64, steps=2")
+        small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
     assert (tmp_path / "painted.png").exists()
     assert scope["output"].grad is not None
+    assert (tmp_path / "my_run" / "checkpoint.pt").exists()
+    assert nstlib.load_image(tmp_path / "colorized.png").shape == (1, 3, 64, 51)
+    assert nstlib.Colorizer.load(tmp_path / "my_colorizer.safetensors").recipe == scope["TINY"]
 
 
 def test_names_in_the_readmes_table_exist():
