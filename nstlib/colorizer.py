@@ -201,8 +201,8 @@ class Colorizer:
         losses = {}
 
         if training.step % self.recipe.generator_steps == 0:  # (5): real is drawn, painted is not
-            both = torch.cat([colors, painted.detach()])
-            real, fake = discriminator(torch.cat([condition, condition]), both).chunk(2)
+            # one after the other: batch norm over both at once would tell them apart by their difference alone
+            real, fake = discriminator(condition, colors), discriminator(condition, painted.detach())
             losses["discriminator"] = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
             training.discriminator_optimizer.zero_grad()
             fabric.backward(losses["discriminator"])
@@ -228,7 +228,7 @@ class Colorizer:
         progress: bool = True,
         callback: Callable[[Colorizer], None] | None = None,
     ) -> list[dict[str, float]]:
-        """Train for ``recipe.epochs`` epochs.
+        """Train for ``recipe.epochs`` epochs, from the weights as they are.
 
         Args:
             frames: a dataset of (3, H, W), RGB in [0, 1], all of one size (``condition.detail`` times the colorizer's). It is
@@ -259,6 +259,7 @@ class Colorizer:
         fabric = fabric or default_fabric()
         training = Training(self, fabric, len(frames), frames_per_epoch or len(frames))
         folder = Path(folder) if folder is not None else None
+        self.history = []  # trained before or loaded, the weights are where this run begins
         if folder and (folder / "checkpoint.pt").exists():
             training.load_state_dict(_read_checkpoint(folder / "checkpoint.pt"))
         loader = DataLoader(frames, batch_sampler=training.batches(), num_workers=workers, generator=torch.Generator())

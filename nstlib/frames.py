@@ -123,7 +123,7 @@ class AnimeFrames(Dataset[Tensor]):
             raise IndexError(f"there are {self.length} frames, no frame {index}")
         choices = SPLITS[self.split]
         rng = np.random.default_rng((self.seed, list(SPLITS).index(self.split), index % self.length))
-        height = CANVAS[1] / np.exp(rng.uniform(*np.log(ZOOM)))
+        height = CANVAS[1] / float(np.exp(rng.uniform(*np.log(ZOOM))))
         width = height * self.size[1] / self.size[0]
         x = rng.uniform(width / 2, CANVAS[0] - width / 2)
         while band(x) not in choices["bands"]:
@@ -350,7 +350,7 @@ def split_scenes(thumbnails: Tensor, test_share: float) -> dict[str, list[list[i
     if tested < test_share * total / 2 or total - tested < (1 - test_share) * total / 2:
         if total < GAP + 2:
             raise ImageError(
-                f"{total} distinct frames in {len(scenes)} scenes are too few to set some aside for the test: "
+                f"too few distinct frames to set some aside for the test: {total}; "
                 f"there must be more scenes, or at least {GAP + 2} frames"
             )
         first = max(GAP + 1, total - max(1, round(test_share * total)))

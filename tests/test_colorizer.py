@@ -69,7 +69,7 @@ def test_losses_are_equations_4_and_5(batch, fabric):
         for network in (type(colorizer)("grayscale", 16, recipe=colorizer.recipe).generator, tiny().discriminator)
     )
     painted = generator(condition)
-    real, fake = discriminator(torch.cat([condition] * 2), torch.cat([colors, painted])).sigmoid().chunk(2)
+    real, fake = discriminator(condition, colors).sigmoid(), discriminator(condition, painted).sigmoid()
     eq5 = real.log().mean() + (1 - fake).log().mean()
     losses = colorizer.training_step(batch, training)
     assert losses["discriminator"].item() == pytest.approx(-eq5.item() / 2, rel=1e-4)
@@ -281,6 +281,17 @@ def test_a_finished_run_is_not_trained_again(frames, tmp_path):
     again.fit(frames, folder=tmp_path, progress=False)
     assert same(weights(first), weights(again))
     assert again.history == first.history
+
+
+def test_a_second_training_goes_on_from_the_weights(frames, tmp_path):
+    colorizer = tiny(epochs=1)
+    colorizer.fit(frames, progress=False)
+    colorizer.save(tmp_path / "c.safetensors")
+    for trained in (colorizer, Colorizer.load(tmp_path / "c.safetensors")):
+        before = weights(trained)
+        history = trained.fit(frames, progress=False)
+        assert len(history) == 1
+        assert not same(before, weights(trained))
 
 
 @pytest.mark.parametrize("change", ["seed", "recipe", "condition", "frames"])
