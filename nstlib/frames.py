@@ -284,7 +284,8 @@ class FrameFolder(_StoredFrames):
             message = f"{name}: {len(faults)} of {len(files)} files cannot be read as pictures and are skipped: {names}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         super().__init__(name, pictures.values(), split, test_share)
-        self.files = [list(pictures)[number] for number in self.numbers]
+        readable = list(pictures)
+        self.files = [readable[number] for number in self.numbers]
 
 
 class VideoFrames(_StoredFrames):
