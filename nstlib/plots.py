@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
 DPI, SCREEN_DPI = 200, 110  # of saved files; of pictures within notebooks, which are kept small
+PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}  # behind text that stands on curves
 _TEXT = {"fontsize": 10, "color": INK}
 
 
@@ -308,7 +309,13 @@ def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[
         if name in marks:
             axes.plot([2], [marks[name]], "o", color=color, markersize=6, markerfacecolor=PAPER)
             axes.annotate(
-                f"poster {marks[name]:g}", (2, marks[name]), (7, -9), textcoords="offset points", fontsize=8, color=color
+                f"poster {marks[name]:g}",
+                (2, marks[name]),
+                (7, -9),
+                textcoords="offset points",
+                fontsize=8,
+                color=color,
+                bbox=PLATE,
             )
     axes.set_ylim(0, 1)
     axes.set_xlabel("threshold t, percent of the range", **_TEXT)
