@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import time
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
 from nstlib.edges import Condition
@@ -474,6 +475,7 @@ def default_fabric() -> Fabric:
     """One device, the GPU if there is one; in bfloat16 where that is fast."""
     from lightning_fabric import Fabric  # slow to import, and only training needs it
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision every time
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = "bf16-mixed" if fast_precision(device) == torch.bfloat16 else "32-true"
     return Fabric(accelerator=device, devices=1, precision=precision)

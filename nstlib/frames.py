@@ -81,8 +81,8 @@ class Shot:
 class AnimeFrames(Dataset[Tensor]):
     """Frames of a show made of real anime art: a background, one or two characters, a camera.
 
-    Frame ``i`` depends on ``split``, ``seed`` and ``i`` only; at another size it is the same shot. Length costs nothing (frames
-    are composed when asked for), so training can see fresh frames in every epoch.
+    Frame ``i`` depends on ``split``, ``seed`` and ``i`` only; at another size of the same shape it is the same shot. Length
+    costs nothing (frames are composed when asked for), so training can see fresh frames in every epoch.
 
     Args:
         split: "train"; "validation"; "shots", the poster's kind of test set, other frames of the same show: expressions and
@@ -99,11 +99,15 @@ class AnimeFrames(Dataset[Tensor]):
     def __init__(self, split: str = "train", size: int | tuple[int, int] = 64, length: int = 1000, seed: int = 0):
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if len(self.size) != 2 or min(self.size) < 8 or self.size[1] * CANVAS[1] > self.size[0] * CANVAS[0]:
-            raise ValueError(f"size must be at least 8 pixels a side and no wider than 16 to 9, not {size!r}")
-        if length < 1:
-            raise ValueError(f"length must be at least 1, not {length!r}")
+        self.size = (size, size) if isinstance(size, int) else size
+        if not (isinstance(self.size, tuple) and len(self.size) == 2 and all(isinstance(s, int) and s >= 8 for s in self.size)):
+            raise ValueError(f"size must be whole pixels, at least 8 a side, not {size!r}")
+        if self.size[1] * CANVAS[1] > self.size[0] * CANVAS[0]:
+            raise ValueError(f"size can be as wide as 16 to 9, not {self.size[1]} to {self.size[0]}")
+        if not isinstance(length, int) or length < 1:
+            raise ValueError(f"length must be a whole number of at least 1, not {length!r}")
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
         self.split, self.length, self.seed = split, length, seed
 
     def __len__(self) -> int:
@@ -123,7 +127,9 @@ class AnimeFrames(Dataset[Tensor]):
             raise IndexError(f"there are {self.length} frames, no frame {index}")
         choices = SPLITS[self.split]
         rng = np.random.default_rng((self.seed, list(SPLITS).index(self.split), index % self.length))
-        height = CANVAS[1] / float(np.exp(rng.uniform(*np.log(ZOOM))))
+        # frames wider than 3 to 2 are seen a little nearer: else the camera could not leave the canvas's middle
+        nearest = ZOOM[0] * max(1.0, self.size[1] / self.size[0] / 1.5)
+        height = CANVAS[1] / float(np.exp(rng.uniform(np.log(nearest), np.log(ZOOM[1]))))
         width = height * self.size[1] / self.size[0]
         x = rng.uniform(width / 2, CANVAS[0] - width / 2)
         while band(x) not in choices["bands"]:

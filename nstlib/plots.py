@@ -109,7 +109,7 @@ def loss_curves(axes: Axes, history: Sequence[Mapping[str, float]], content_weig
 def plain(axes: Axes) -> None:
     """Only the left and bottom spines, light ticks."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    axes.tick_params(which="both", labelsize=8, colors=INK)
 
 
 def transfer_figure(rows: Sequence[Mapping], width: float = 12.0) -> Figure:
@@ -293,8 +293,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         plain(axes)
     panels[0].set_yscale("log")
     panels[1].axhline(math.log(2), color=INK, linewidth=0.8, linestyle=":")
-    panels[1].annotate("guessing", (0, math.log(2)), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                       fontsize=8, color=INK)  # fmt: skip
+    panels[1].annotate("guessing", (1, math.log(2)), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
+                       ha="right", fontsize=8, color=INK)  # fmt: skip
     panels[2].legend(frameon=False, fontsize=9)
     return figure
 

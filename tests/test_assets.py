@@ -419,7 +419,7 @@ def test_trained_weights_are_compared_and_never_made_again(tool):
     asset = recorded(b"weights", "colorizer.safetensors", "trained by tools/replicate.py, run long, seed 0")
     with pytest.raises(tool.FetchError, match=r"git checkout data/colorizer\.safetensors"):
         tool.refresh(asset)
-    (tool.DATA / asset.file).write_bytes(b"weights")
+    tool.write(tool.DATA / asset.file, b"weights")
     assert tool.refresh(asset) == "unchanged"
 
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import re
+import signal
 import subprocess
 import warnings
 from pathlib import Path
@@ -34,7 +35,7 @@ from nstlib.frames import (
     render,
     split_scenes,
 )
-from nstlib.images import ImageError
+from nstlib.images import ImageError, load_image
 
 PAIRS = list(itertools.combinations(SPLITS, 2))
 
@@ -484,6 +485,21 @@ def test_the_split_does_not_depend_on_the_size(source):
     assert (small.frames.float() - F.avg_pool2d(train.frames.float(), 4)).abs().mean() < 6
 
 
+def test_thumbnails_do_not_depend_on_the_size(source):
+    """Else a difference near a threshold could share out the frames differently."""
+    thumbnails = []
+    for size in (8, 27, 96):
+        if source.is_file():
+            pictures = frames_module._decode(source, "clip", size)
+        else:
+            images = [load_image(file) for file in sorted(source.iterdir())[:20]]
+            pictures = [frames_module._frame_and_thumbnail(image, size) for image in images]
+        thumbnails.append(np.stack([thumbnail for _, thumbnail in pictures]))
+    assert thumbnails[0].shape[1:] == (8, 8, 3)
+    assert np.array_equal(thumbnails[0], thumbnails[1])
+    assert np.array_equal(thumbnails[0], thumbnails[2])
+
+
 def test_test_share_is_followed(source):
     for share in (0.1, 0.5, 0.8):
         lengths = [len((FrameFolder if source.is_dir() else VideoFrames)(source, side, 8, share)) for side in ("train", "test")]
@@ -555,16 +571,26 @@ def test_other_formats_are_read(ending, options, drawings, tmp_path, processes):
         assert (frame - expected).abs().mean() < (0.12 if ending == "gif" else 0.04)
 
 
-def test_colours_are_as_sharp_as_the_picture(tmp_path):
-    """Red and blue columns, one pixel each: where colour is kept at half the width they turn purple."""
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
-    pictures = [np.roll(stripes, (k, 0), (1, 0)) // (1 + k % 3) for k in range(GAP + 8)]
-    path = write_video(tmp_path / "stripes.mp4", pictures, pix_fmt_out="yuv444p", quality=10)
+def test_every_frame_counts_once_at_any_pace(drawings, tmp_path):
+    """Ten frames in 0.1 seconds, ten in 10 seconds, and so on: none is left out, none is repeated."""
+    pace = "setpts='(floor(N/10)*10+mod(N,10)*if(mod(floor(N/10),2),1,0.01))/TB'"
+    options = {"output_params": ["-vf", pace, "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]}
+    path = write_video(tmp_path / "uneven.mkv", drawings[:40], **options)
+    assert [len(list(frames_module._decode(path, "video", size))) for size in (8, 64)] == [40, 40]
+
+
+@pytest.mark.parametrize(("scale", "pixels"), [(1, "yuv444p"), (4, "yuv420p")])
+def test_colours_are_as_sharp_as_the_picture(scale, pixels, tmp_path):
+    """Red and blue columns, one pixel each in the frame: where colour is kept at half the width they turn purple."""
+    stripes = np.zeros((64 * scale, 64 * scale, 3), np.uint8)
+    place = np.arange(64 * scale) // scale % 2
+    stripes[:, place == 0, 0] = stripes[:, place == 1, 2] = 255
+    pictures = [np.roll(stripes, (k * scale, 0), (1, 0)) // (1 + k % 3) for k in range(GAP + 8)]
+    path = write_video(tmp_path / "stripes.mp4", pictures, pix_fmt_out=pixels, quality=10)
     frames = VideoFrames(path)
     for frame, number in zip(frames, frames.numbers, strict=True):
-        expected = torch.from_numpy(pictures[number]).permute(2, 0, 1) / 255
-        assert (frame - expected).abs().mean() < 0.03
+        expected = PIL.Image.fromarray(pictures[number]).resize((64, 64), PIL.Image.Resampling.BICUBIC)
+        assert np.abs(frame.permute(1, 2, 0).numpy() - to_array(expected) / 255).mean() < 0.03
 
 
 def test_pixels_that_are_not_square_are_made_so(tmp_path):
@@ -703,7 +729,7 @@ def test_ffmpeg_ends_when_reading_is_given_up(clip, processes, monkeypatch):
         VideoFrames(clip)
     monkeypatch.undo()
     assert len(processes) == 1
-    assert processes[0].returncode is not None
+    assert processes[0].returncode == -signal.SIGKILL  # it was not left to notice
 
 
 # --- FrameFolder -----------------------------------------------------------------------------------------------------
@@ -841,3 +867,21 @@ def test_a_folder_of_one_picture_is_refused(tmp_path, drawings, processes):
     for number in range(20):
         save(tmp_path / f"{number}.png", drawings[0])
     assert "test: 1;" in refusal(tmp_path, processes, FrameFolder)
+
+
+@pytest.mark.parametrize("split", frames_module.SPLITS)
+def test_the_widest_frames_can_be_composed_for_every_split(split):
+    frames = AnimeFrames(split, (36, 64), 200)
+    for index in range(200):
+        shot = frames.shot(index)
+        width = shot.height * 64 / 36
+        assert width / 2 <= shot.centre[0] <= 1280 - width / 2
+        assert frames_module.band(shot.centre[0]) in frames_module.SPLITS[split]["bands"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 64.0}, {"size": None}, {"size": (64, 64.5)}, {"length": 2.5}, {"seed": -1}, {"seed": 0.5}]
+)
+def test_arguments_of_the_wrong_kind_are_told(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        AnimeFrames(**wrong)
