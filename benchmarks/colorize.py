@@ -23,10 +23,9 @@ from torch.utils.data import DataLoader
 from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.colorizer import RECIPES, Colorizer, Training, default_fabric
 from nstlib.edges import grayscale
-from nstlib.files import atomic_write
 from nstlib.frames import AnimeFrames
 from nstlib.networks import PatchGAN, UNet
-from nstlib.table1 import processor
+from nstlib.table1 import processor, write_json
 
 SIZE, RECIPE = 64, RECIPES["laptop"]
 
@@ -64,14 +63,11 @@ class Ours:
     """As ``Colorizer.fit`` runs it."""
 
     def __init__(self) -> None:
-        self.colorizer = Colorizer("grayscale", SIZE, recipe=RECIPE)
-        self.training = Training(self.colorizer, default_fabric(), 10**6, 10**6 // RECIPE.epochs)
+        colorizer = Colorizer("grayscale", SIZE, recipe=RECIPE)
+        self.training = Training(colorizer, default_fabric(), 10**6, 10**6 // RECIPE.epochs)
 
     def step(self, frames: torch.Tensor) -> None:
-        self.colorizer.training_step(frames, self.training)
-        self.training.generator_schedule.step()
-        self.training.discriminator_schedule.step()
-        self.training.step += 1
+        self.training.advance(frames)
 
 
 def main() -> None:
@@ -105,8 +101,7 @@ def main() -> None:
         "torch": torch.__version__,
     }
     print(json.dumps(result, indent=1))
-    with atomic_write(Path(__file__).with_name("colorize_64.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(result, Path(__file__).with_name("colorize_64.json"))
 
 
 if __name__ == "__main__":

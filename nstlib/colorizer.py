@@ -236,8 +236,8 @@ class Colorizer:
                 gone through in random order, again and again if it is shorter than the run.
             frames_per_epoch: default all of ``frames``.
             validation: frames on which the accuracy is measured after every epoch.
-            folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples.png``, the first validation
-                frames as they learn. If a checkpoint is there at the start, training goes on from it, and ends with the same
+            folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation
+                frames after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with the same
                 weights as one that was never interrupted.
             fabric: a launched ``lightning_fabric.Fabric``: devices, precision, processes. Default: the GPU if there is one, in
                 bfloat16 where the device is fast in it.
@@ -403,6 +403,14 @@ class Training:
         discriminator.requires_grad_(True)
         return logits.float()
 
+    def advance(self, frames: Tensor) -> dict[str, Tensor]:
+        """Take one training step on a batch, and one along the schedules."""
+        losses = self.colorizer.training_step(self.fabric.to_device(frames), self)
+        self.generator_schedule.step()
+        self.discriminator_schedule.step()
+        self.step += 1
+        return losses
+
     def run_epoch(self, batches: Iterator[Tensor], bar: tqdm) -> dict[str, float]:
         """Take the epoch's steps and return the mean losses.
 
@@ -414,10 +422,7 @@ class Training:
         started = time.monotonic()
         sums, counts = {}, {}
         for i in range(self.steps_per_epoch):
-            losses = self.colorizer.training_step(self.fabric.to_device(next(batches)), self)
-            self.generator_schedule.step()
-            self.discriminator_schedule.step()
-            self.step += 1
+            losses = self.advance(next(batches))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach()
                 counts[name] = counts.get(name, 0) + 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import subprocess
 import tempfile
 import warnings
@@ -26,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nstlib.assets import asset_path
-from nstlib.images import ImageError, load_image, resize, to_uint8
+from nstlib.images import ImageError, check_file, load_image, resize, to_uint8
 
 CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
 ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
@@ -431,16 +430,7 @@ def _decode(path: str | os.PathLike[str], name: str, size: int) -> Iterator[tupl
     Raises:
         ImageError: there is no such file, or it is no video, damaged or cut short; the message begins with ``name``.
     """
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"{name}: there is no such file") from None
-    except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
-        raise ImageError(f"{name}: cannot be read ({error})") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{name}: not a file")
-    if not status.st_size:
-        raise ImageError(f"{name}: the file is empty")
+    check_file(path, name)
 
     # The thumbnail comes below its frame. sar: pixels need not be square. rgb24 at once: later the chroma would be halved.
     exact = "flags={}+accurate_rnd+full_chroma_int,format=rgb24"

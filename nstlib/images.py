@@ -58,16 +58,7 @@ def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: i
             raise ImageError(f"{name}: empty")
     elif isinstance(source, str | os.PathLike):
         name = repr(os.fspath(source))
-        try:
-            status = os.stat(source)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ImageError(f"{name}: there is no such file") from None
-        except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
-            raise ImageError(f"{name}: cannot be read ({error})") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{name}: not a file")
-        if not status.st_size:
-            raise ImageError(f"{name}: the file is empty")
+        check_file(source, name)
     else:
         raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
 
@@ -119,6 +110,24 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
             PIL.Image.fromarray(pixels).save(temporary, **formats[path.suffix.lower()])
     except (OSError, ValueError) as error:  # ValueError: more pixels a side than WebP has, a null character in the name
         raise ImageError(f"{str(path)!r} cannot be written: {error}") from error
+
+
+def check_file(path: str | os.PathLike[str], name: str) -> None:
+    """Look whether ``path`` is a file with something in it, before a decoder does.
+
+    Raises:
+        ImageError: it is not; the message begins with ``name``.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"{name}: there is no such file") from None
+    except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
+        raise ImageError(f"{name}: cannot be read ({error})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{name}: not a file")
+    if not status.st_size:
+        raise ImageError(f"{name}: the file is empty")
 
 
 def check_image(image: Tensor, name: str = "image") -> Tensor:
