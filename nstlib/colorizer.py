@@ -237,8 +237,8 @@ class Colorizer:
             frames_per_epoch: default all of ``frames``.
             validation: frames on which the accuracy is measured after every epoch.
             folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation
-                frames after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with the same
-                weights as one that was never interrupted.
+                frames after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with
+                the same weights as one that was never interrupted.
             fabric: a launched ``lightning_fabric.Fabric``: devices, precision, processes. Default: the GPU if there is one, in
                 bfloat16 where the device is fast in it.
             workers: processes that prepare frames; 0 does it between steps.
