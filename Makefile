@@ -1,10 +1,11 @@
 # make figures: every figure, from executed notebooks      make test: the tests      make lab: JupyterLab
 # make replicate: train both colorizers and measure Table 1 from them
-# make assets: fetch data/ again and check it               make bench: speed against a plain loop
+# make assets: fetch data/ again and check it               make bench: speed against plain loops; memory of the lab
+# make screenshots: photograph the labs of notebook 04 in Chromium
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test replicate lab bench assets
+.PHONY: figures test replicate lab bench assets screenshots
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -25,10 +26,14 @@ lab: $(VENV)/ready
 bench: $(VENV)/ready
 	$(RUN) benchmarks/transfer.py
 	$(RUN) benchmarks/colorize.py
+	$(RUN) benchmarks/lab.py
 
 assets: $(VENV)/ready
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"
 	$(RUN) tools/fetch_assets.py
+
+screenshots: $(VENV)/ready
+	$(RUN) tools/photograph_labs.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"

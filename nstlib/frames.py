@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nstlib.assets import asset_path
+from nstlib.files import atomic_write
 from nstlib.images import ImageError, check_file, load_image, resize, to_uint8
 
 CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
@@ -193,6 +194,36 @@ def _levels(name: str) -> list[PIL.Image.Image]:
         image.load()
     image = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
     return [image, *(image.reduce(2**level) for level in (1, 2, 3))]
+
+
+# What sample_clip shows: background, character, where the camera is and how far it goes while the scene lasts
+_CLIP = (
+    ("meadow", "sylvie-green-normal", 380.0, 130.0),
+    ("club", "sylvie-blue-giggle", 900.0, -130.0),
+    ("meadow", "sylvie-green-giggle", 430.0, 130.0),
+    ("club", "sylvie-blue-normal", 850.0, -130.0),
+    ("meadow", "sylvie-green-surprised", 400.0, 130.0),
+)
+
+
+def sample_clip(path: str | os.PathLike[str]) -> None:
+    """Write ten seconds of the show, to try ``VideoFrames`` on: a talk in five scenes, cutting to and fro between two places.
+
+    In every scene the camera drifts past the speaker. 128 x 128 pixels, 12 frames a second; the path's ending says the
+    format (mp4, mkv, webm, ...).
+
+    Raises:
+        OSError: the path cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(str(temporary), (128, 128), fps=12, macro_block_size=1)
+        writer.send(None)
+        for background, sprite, start, way in _CLIP:
+            for i in range(24):
+                x = start + way * i / 24
+                shot = Shot(background, ((sprite, start + way / 2),), (x, 285.0), 540.0, flip=False)
+                writer.send(np.asarray(render(shot, (128, 128))).tobytes())
+        writer.close()
 
 
 # --- your own anime --------------------------------------------------------------------------------------------------
@@ -414,11 +445,16 @@ def _natural(file: Path) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], file.name
 
 
-def _frame_and_thumbnail(image: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The middle square of an image (1, 3, H, W) as (size, size, 3) and as (8, 8, 3), uint8."""
+def middle_square(image: Tensor) -> Tensor:
+    """The largest square in the middle of images (B, C, H, W)."""
     side = min(image.shape[2:])
     top, left = (image.shape[2] - side) // 2, (image.shape[3] - side) // 2
-    square = image[:, :, top : top + side, left : left + side]
+    return image[:, :, top : top + side, left : left + side]
+
+
+def _frame_and_thumbnail(image: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle square of an image (1, 3, H, W) as (size, size, 3) and as (8, 8, 3), uint8."""
+    square = middle_square(image)
     return to_uint8(resize(square, (size, size))), to_uint8(resize(square, (THUMBNAIL, THUMBNAIL)))
 
 

@@ -24,6 +24,8 @@ from nstlib.files import atomic_write
 MAX_PIXELS = 100_000_000  # 400 MB as a float tensor per channel; anything above is taken for a decompression bomb
 MIN_SIDE = 2
 
+Source = str | os.PathLike[str] | bytes | PIL.Image.Image | Tensor  # all that is taken for an image
+
 # PostScript is a program, not a picture: Pillow would hand it to an interpreter. An IPTC file is an envelope in which
 # Pillow opens whatever it finds, PostScript too.
 _NOT_READ = {"EPS", "IPTC"}
@@ -87,6 +89,19 @@ def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: i
         return tensor if size is None else resize(tensor, size)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
+
+
+def as_image(source: Source, name: str) -> Tensor:
+    """Return ``source`` as an image: a tensor is checked, anything else is read by ``load_image``.
+
+    Raises:
+        ImageError: it cannot be; the message begins with ``name``.
+    """
+    try:
+        return check_image(source, name).float() if isinstance(source, Tensor) else load_image(source)
+    except ImageError as error:
+        message = str(error)
+        raise ImageError(message if message.startswith(name) else f"{name}: {message}") from error
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:

@@ -28,6 +28,9 @@ class Profile:
     reconstruction_steps: int
     grid_size: int  # content/style ratio against depth
     grid_steps: int
+    lab_size: int  # the live lab, in notebook 04
+    lab_steps: int  # until it has its full size
+    lab_chunk: int  # steps a press of a button
     frame_size: int  # shorter side of the frames that make replicate trains on
     frame_recipe: str  # of nstlib.colorizer.RECIPES
     frames_per_epoch: int
@@ -39,9 +42,72 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 64, 2, 64, 4, 64, 3, 64, 2, 32, "laptop", 32, 2, 32, 2, 8, _FIGURES / "smoke"),
-    "cpu": Profile("cpu", 160, 60, 512, 300, 192, 120, 192, 80, 64, "laptop", 2400, 30, 480, 3, 512, _FIGURES),
-    "gpu": Profile("gpu", 256, 100, 1024, 900, 384, 300, 384, 300, 256, "poster", 5008, 30, 1600, 3, 512, _FIGURES),
+    "smoke": Profile(
+        name="smoke",
+        first_size=64,
+        first_steps=2,
+        transfer_size=64,
+        transfer_steps=4,
+        reconstruction_size=64,
+        reconstruction_steps=3,
+        grid_size=64,
+        grid_steps=2,
+        lab_size=64,
+        lab_steps=6,
+        lab_chunk=2,
+        frame_size=32,
+        frame_recipe="laptop",
+        frames_per_epoch=32,
+        frame_epochs=2,
+        live_frames=32,
+        live_epochs=2,
+        test_frames=8,
+        figures=_FIGURES / "smoke",
+    ),
+    "cpu": Profile(
+        name="cpu",
+        first_size=160,
+        first_steps=60,
+        transfer_size=512,
+        transfer_steps=300,
+        reconstruction_size=192,
+        reconstruction_steps=120,
+        grid_size=192,
+        grid_steps=80,
+        lab_size=224,
+        lab_steps=90,
+        lab_chunk=20,
+        frame_size=64,
+        frame_recipe="laptop",
+        frames_per_epoch=2400,
+        frame_epochs=30,
+        live_frames=480,
+        live_epochs=3,
+        test_frames=512,
+        figures=_FIGURES,
+    ),
+    "gpu": Profile(
+        name="gpu",
+        first_size=256,
+        first_steps=100,
+        transfer_size=1024,
+        transfer_steps=900,
+        reconstruction_size=384,
+        reconstruction_steps=300,
+        grid_size=384,
+        grid_steps=300,
+        lab_size=512,
+        lab_steps=150,
+        lab_chunk=50,
+        frame_size=256,
+        frame_recipe="poster",
+        frames_per_epoch=5008,
+        frame_epochs=30,
+        live_frames=1600,
+        live_epochs=3,
+        test_frames=512,
+        figures=_FIGURES,
+    ),
 }
 
 

@@ -25,16 +25,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from nstlib.files import atomic_write
-from nstlib.images import ImageError, check_image, load_image, resize
+from nstlib.images import ImageError, Source, as_image, resize
 from nstlib.losses import check_weight, content_loss, gram_matrix, style_loss, total_variation
 from nstlib.vgg import FeatureExtractor, fast_precision
-
-Source = str | os.PathLike[str] | bytes | Image | Tensor
 
 CONTENT_LAYERS = {"relu4_2": 1.0}
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0, "relu5_1": 1.0}
@@ -128,23 +125,18 @@ class StyleTransfer:
         self.device = _device(device)
         self.size = _whole(size, "size", SHORTEST_SIDE)
         self.steps = _whole(steps, "steps", 1)
-        self.content_weight = check_weight(content_weight, "content_weight")
-        self.style_weight = check_weight(style_weight, "style_weight")
-        self.tv_weight = check_weight(tv_weight, "tv_weight")
-        if not self.content_weight + self.style_weight + self.tv_weight:
-            raise ValueError("content_weight, style_weight and tv_weight are all 0: there is nothing to optimise")
+        self._weigh(content_weight, style_weight, tv_weight, style_layers)
         self.content_layers = _proportions(content_layers, "content_layers")
-        self.style_layers = _proportions(style_layers, "style_layers")
         self.optimizer_name = _one_of(optimizer, "optimizer", ("lbfgs", "adam"))
         self.init = _one_of(init, "init", ("content", "style", "noise"))
         self.seed = _whole(seed, "seed", 0)
 
-        self.content = _as_image(content, "content").to(self.device)
+        self.content = as_image(content, "content").to(self.device)
         styles = list(style) if isinstance(style, list | tuple) else [style]
         if not styles:
             raise ValueError("style is an empty list")
         names = ["style"] if len(styles) == 1 else [f"style[{i}]" for i in range(len(styles))]
-        self.styles = [_as_image(s, name).to(self.device) for s, name in zip(styles, names, strict=True)]
+        self.styles = [as_image(s, name).to(self.device) for s, name in zip(styles, names, strict=True)]
         blend = style_blend if style_blend is not None else [1.0] * len(styles)
         if not isinstance(blend, list | tuple):
             raise ValueError(f"style_blend must be a list, one number a style, not {blend!r}")
@@ -232,6 +224,26 @@ class StyleTransfer:
         """The losses of any image of the current scale's size: "content", "style", "tv" and "total", as ``step`` gives them."""
         return {name: float(value) for name, value in self._losses_of(image.to(self.device)).items()}
 
+    def reweight(self, content_weight: float, style_weight: float, tv_weight: float, style_layers: Mapping[str, float]) -> None:
+        """Change the weights and go on from the picture as it is.
+
+        ``best`` begins anew, for losses with other weights cannot be compared; so does L-BFGS, whose memory is of the old loss.
+
+        Args:
+            content_weight, style_weight, tv_weight, style_layers: as in the constructor; the layers must be the same.
+
+        Raises:
+            ValueError: a weight cannot be used, or the layers are others. The weights are then as they were.
+        """
+        if set(style_layers) != set(self.style_layers):
+            raise ValueError(f"style_layers must be {', '.join(self.style_layers)}, not {', '.join(map(str, style_layers))}")
+        self._weigh(content_weight, style_weight, tv_weight, style_layers)
+        self.__dict__.pop("_identity", None)  # it is another transfer now
+        if self.optimizer_name == "lbfgs":
+            self.optimizer = self._new_optimizer()
+        self._best_total = self._first_total = math.inf
+        self._evaluate()
+
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs to go on as if never interrupted: tensors, numbers and strings only."""
         return {
@@ -270,6 +282,28 @@ class StyleTransfer:
 
     # -- how it works --
 
+    def _weigh(self, content_weight: float, style_weight: float, tv_weight: float, style_layers: Mapping[str, float]) -> None:
+        weights = {"content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight}
+        checked = {name: check_weight(weight, name) for name, weight in weights.items()}
+        if not sum(checked.values()):
+            raise ValueError("content_weight, style_weight and tv_weight are all 0: there is nothing to optimise")
+        layers = _proportions(style_layers, "style_layers")
+        self.content_weight, self.style_weight, self.tv_weight = checked.values()
+        self.style_layers = layers
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        if self.optimizer_name == "adam":
+            return torch.optim.Adam([self.pixels], lr=0.02)
+        return torch.optim.LBFGS(
+            [self.pixels],
+            max_iter=1,
+            max_eval=25,
+            history_size=HISTORY,
+            tolerance_grad=0,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
+        )
+
     def _enter_scale(self, scale: int, start: Tensor | None) -> None:
         """Prepare targets, pixels and optimizer for one scale of the pyramid."""
         self.scale = scale
@@ -294,18 +328,7 @@ class StyleTransfer:
         # average; with pixels in [0, 1] it would vanish in rounding, and the line search would have to find the scale.
         self._unit = start.numel() / 255 if self.optimizer_name == "lbfgs" else 1.0
         self.pixels = (start / self._unit).clone().requires_grad_(True)
-        if self.optimizer_name == "lbfgs":
-            self.optimizer: torch.optim.Optimizer = torch.optim.LBFGS(
-                [self.pixels],
-                max_iter=1,
-                max_eval=25,
-                history_size=HISTORY,
-                tolerance_grad=0,
-                tolerance_change=0,
-                line_search_fn="strong_wolfe",
-            )
-        else:
-            self.optimizer = torch.optim.Adam([self.pixels], lr=0.02)
+        self.optimizer = self._new_optimizer()
         self._evaluated: Tensor | None = None
         self._best_total = self._first_total = math.inf
         self._evaluate()
@@ -495,14 +518,6 @@ def pyramid(size: int, steps: int, coarsest: int) -> list[tuple[int, int]]:
     shares = [steps // count] * count
     shares[-1] += steps % count
     return list(zip(sizes, shares, strict=True))
-
-
-def _as_image(source: Source, name: str) -> Tensor:
-    try:
-        return check_image(source, name).float() if isinstance(source, Tensor) else load_image(source)
-    except ImageError as error:
-        message = str(error)
-        raise ImageError(message if message.startswith(name) else f"{name}: {message}") from error
 
 
 def _gray(image: Tensor) -> Tensor:

@@ -80,37 +80,24 @@ def test_ci_runs_the_readmes_test_command():
     assert commands[-1] == "make test"
 
 
-def make_clip(path):
-    """Ten seconds: five scenes, in each of which a camera pans over a wide frame."""
-    import imageio_ffmpeg
-
-    from nstlib import AnimeFrames
-    from nstlib.images import to_uint8
-
-    wide = AnimeFrames("train", size=(128, 192), length=5, seed=7)
-    writer = imageio_ffmpeg.write_frames(str(path), (128, 128), fps=12, macro_block_size=1)
-    writer.send(None)
-    for i in range(120):
-        writer.send(to_uint8(wide[i // 24][None, :, :, 2 * (i % 24) : 2 * (i % 24) + 128]).tobytes())
-    writer.close()
-
-
 def test_readmes_code_runs(tmp_path, monkeypatch):
     """The Python blocks, on small images and few steps."""
     import torch
 
     import nstlib
+    from nstlib.frames import sample_clip
 
     image = nstlib.load_image(nstlib.asset_path("scream"), 64)
     nstlib.save_image(image, tmp_path / "my_photo.jpg")
     nstlib.save_image(image, tmp_path / "my_painting.jpg")
     nstlib.save_image(image, tmp_path / "my_frame.png")
-    make_clip(tmp_path / "my_clip.mp4")
+    sample_clip(tmp_path / "my_clip.mp4")
     monkeypatch.chdir(tmp_path)
     tiny = nstlib.Recipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
+    monkeypatch.setenv("NSTLIB_PROFILE", "smoke")
     for block in blocks:
         small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
@@ -123,6 +110,7 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
 
 def test_names_in_the_readmes_table_exist():
     import nstlib
+    import nstlib.lab
 
     rows = [line for line in README.splitlines() if line.startswith("|") and "notebooks/" in line]
     assert len(rows) == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))

@@ -33,6 +33,7 @@ from nstlib.frames import (
     Shot,
     VideoFrames,
     render,
+    sample_clip,
     split_scenes,
 )
 from nstlib.images import ImageError, load_image
@@ -885,3 +886,20 @@ def test_the_widest_frames_can_be_composed_for_every_split(split):
 def test_arguments_of_the_wrong_kind_are_told(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AnimeFrames(**wrong)
+
+
+def test_the_sample_clip_comes_back_to_its_places(tmp_path):
+    """The scene held out is of a place and a speaker that training sees too, from another camera and with another face."""
+    sample_clip(tmp_path / "clip.mp4")
+    train, test = (VideoFrames(tmp_path / "clip.mp4", split, size=32) for split in ("train", "test"))
+    assert len(train) + len(test) > 100, "the camera moves: hardly a frame repeats"
+    assert (len(train.scenes), len(test.scenes)) == (4, 1)
+    seen = {train.numbers[scene[0]] // 24 for scene in train.scenes}  # scenes 0, 2, 4 are in one place, 1 and 3 in the other
+    held_out = test.numbers[0] // 24
+    assert held_out not in seen
+    assert held_out % 2 in {scene % 2 for scene in seen}
+
+
+def test_a_sample_clip_that_cannot_be_written(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        sample_clip(tmp_path / "nowhere" / "clip.mp4")

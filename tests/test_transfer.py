@@ -224,6 +224,42 @@ def test_masks_give_each_style_its_place(content, style):
     assert image[:, 2, rows + 3 :].mean() > 1.5 * image[:, 0, rows + 3 :].mean()
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_reweighted_it_goes_on_from_where_it_is_by_the_new_loss(content, style, optimizer):
+    weights = {"content_weight": 0.5, "style_weight": 20.0, "tv_weight": 3.0, "style_layers": {"relu1_1": 1, "relu2_1": 3}}
+    transfer = StyleTransfer(content, style, **{**SHALLOW, "coarsest": 56, "optimizer": optimizer})
+    fresh = StyleTransfer(content, style, **{**SHALLOW, "coarsest": 56, "optimizer": optimizer, **weights})
+    for _ in range(4):
+        transfer.step()
+    before = (transfer.pixels.detach() * transfer._unit).clamp(0, 1)
+    transfer.reweight(**weights)
+    torch.testing.assert_close(transfer.image, before)
+    assert transfer._losses == pytest.approx(fresh.losses_of(before), rel=1e-5)
+    first = transfer._losses["total"]
+    for _ in range(6):
+        transfer.step()
+    assert transfer.step_count == 10, "nothing was restarted"
+    assert transfer.losses_of(transfer.best)["total"] < first
+    fresh.load_state_dict(transfer.state_dict())  # it is a transfer with those weights now
+    torch.testing.assert_close(fresh.image, transfer.image)
+
+
+def test_reweighted_wrongly_it_stays_as_it_was(content, style):
+    transfer = StyleTransfer(content, style, **SHALLOW)
+    before = transfer.content_weight, transfer.style_weight, transfer.tv_weight, transfer.style_layers
+    good = {"content_weight": 1.0, "style_weight": 1.0, "tv_weight": 1.0, "style_layers": {"relu1_1": 1, "relu2_1": 1}}
+    for bad, message in (
+        ({"style_weight": -1.0}, "style_weight"),
+        ({"tv_weight": math.nan}, "tv_weight"),
+        ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "nothing to optimise"),
+        ({"style_layers": {"relu1_1": 1}}, "must be relu1_1, relu2_1"),
+        ({"style_layers": {"relu1_1": 0, "relu2_1": 0}}, "at least one weight"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transfer.reweight(**{**good, **bad})
+        assert before == (transfer.content_weight, transfer.style_weight, transfer.tv_weight, transfer.style_layers)
+
+
 def test_tall_wide_and_small_images_go_together():
     tall = torch.rand(1, 3, 150, 40, generator=torch.Generator().manual_seed(0))
     wide = torch.rand(1, 3, 30, 170, generator=torch.Generator().manual_seed(1))

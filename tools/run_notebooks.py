@@ -57,6 +57,8 @@ def execute(path: Path, save: bool) -> None:
         for output in cell.outputs:
             if output.output_type == "stream":
                 output.text = fold_carriage_returns(output.text)
+            # a widget lives as long as its kernel; its text stays
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     with atomic_write(path) as temporary:
         nbformat.write(notebook, temporary)
 
