@@ -16,9 +16,9 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     return kornia.color.rgb_to_lab(image)
 
 
-def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of ``rgb_to_lab``; colours that sRGB does not have are clipped to [0, 1]."""
-    return kornia.color.lab_to_rgb(lab)
+def lab_to_rgb(lab: Tensor, clip: bool = True) -> Tensor:
+    """The inverse of ``rgb_to_lab``; colours that sRGB does not have are clipped to [0, 1], or left outside."""
+    return kornia.color.lab_to_rgb(lab, clip=clip)
 
 
 def scale_lab(lab: Tensor) -> Tensor:

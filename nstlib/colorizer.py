@@ -28,9 +28,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
-from nstlib.edges import Condition
+from nstlib.edges import Condition, sobel
 from nstlib.files import atomic_write
 from nstlib.images import ImageError, check_images, save_image
+from nstlib.losses import PerceptualLoss, check_weight
 from nstlib.metrics import color_accuracy, measure
 from nstlib.networks import PatchGAN, UNet
 from nstlib.vgg import fast_precision
@@ -51,6 +52,11 @@ _PARTS = (
 )
 
 
+# Johnson et al. 2016 (section 3.2): relu2_2 keeps what an image looks like, relu3_3 what it is made of. The weights even out
+# how large their features are.
+PERCEPTUAL_LAYERS = {"relu2_2": 1e-5, "relu3_3": 1e-5}
+
+
 class ColorizerError(RuntimeError):
     """A training that cannot go on, or a file that is no colorizer; the message says which and why."""
 
@@ -66,7 +72,10 @@ class Recipe:
     dropout: float = 0.5  # as Eq. (4) has it: the only noise (in the lab's code it was never switched on)
     epochs: int = 30
     batch_size: int = 16
+    adversarial_weight: float = 1.0  # at 0 there is no discriminator
     l1_weight: float = 100.0  # lambda in Eq. (4)
+    perceptual_weight: float = 0.0  # of VGG's features (PERCEPTUAL_LAYERS); the poster's "future research"
+    structure_weight: float = 0.0  # of the difference between Sobel edges
     generator_lr: float = 3e-4
     discriminator_lr: float = 3e-5
     beta1: float = 0.0  # of Adam
@@ -79,6 +88,10 @@ class Recipe:
         for name in ("epochs", "batch_size", "generator_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        for name in ("adversarial_weight", "l1_weight", "perceptual_weight", "structure_weight"):
+            check_weight(getattr(self, name), name)
+        if not self.adversarial_weight + self.l1_weight + self.perceptual_weight + self.structure_weight:
+            raise ValueError("all weights of the losses are 0: there is nothing to learn")
 
 
 POSTER = Recipe()
@@ -110,6 +123,8 @@ class Colorizer:
         ValueError: an argument is none of these.
     """
 
+    recipe_type = Recipe
+
     def __init__(
         self, condition: str | Condition = "grayscale", size: int = 64, *, recipe: str | Recipe = "poster", seed: int = 0
     ):
@@ -121,11 +136,13 @@ class Colorizer:
         self.history: list[dict[str, float]] = []  # one entry an epoch
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.generator = UNet(size, self.recipe.width, self.recipe.dropout)
-            self.discriminator = PatchGAN(self.recipe.width)
+            self.generator, self.discriminator = self._networks()
         # 4 x 4 kernels run faster on CPUs with the channels last in memory
         self.generator.to(memory_format=torch.channels_last)
         self.discriminator.to(memory_format=torch.channels_last)
+
+    def _networks(self) -> tuple[nn.Module, nn.Module]:
+        return UNet(self.size, self.recipe.width, self.recipe.dropout), PatchGAN(self.recipe.width)
 
     # what the networks see
 
@@ -196,12 +213,12 @@ class Colorizer:
 
         Equations (4) and (5), on logits: -log sigmoid(z) = softplus(-z) and -log(1 - sigmoid(z)) = softplus(z).
         """
-        generator, discriminator, fabric = training.generator, training.discriminator, training.fabric
+        recipe, generator, discriminator, fabric = self.recipe, training.generator, training.discriminator, training.fabric
         condition, colors = self.inputs(frames)
         painted = generator(condition)
         losses = {}
 
-        if training.step % self.recipe.generator_steps == 0:  # (5): real is drawn, painted is not
+        if recipe.adversarial_weight and training.step % recipe.generator_steps == 0:  # (5): real is drawn, painted is not
             # one after the other: batch norm over both at once would tell them apart by their difference alone
             real, fake = discriminator(condition, colors), discriminator(condition, painted.detach())
             losses["discriminator"] = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
@@ -210,12 +227,23 @@ class Colorizer:
             training.discriminator_optimizer.step()
 
         # (4): be taken for drawn, and be near the truth
-        losses["adversarial"] = F.softplus(-training.judge(condition, painted)).mean()
+        if recipe.adversarial_weight:
+            losses["adversarial"] = F.softplus(-training.judge(condition, painted)).mean()
         losses["l1"] = (painted.float() - colors).abs().mean()
-        training.generator_optimizer.zero_grad()
-        fabric.backward(losses["adversarial"] + self.recipe.l1_weight * losses["l1"])
-        training.generator_optimizer.step()
+        # beyond the poster: be near to what VGG sees in it, have edges where it has
+        if recipe.perceptual_weight:
+            losses["perceptual"] = training.perceptual(_visible(painted), _visible(colors))
+        if recipe.structure_weight:
+            losses["structure"] = (sobel(_visible(painted)) - sobel(_visible(colors))).abs().mean()
+        self._improve_generator(losses, training)
         return losses
+
+    def _improve_generator(self, losses: dict[str, Tensor], training: Training) -> None:
+        """One step down the weighted sum of the generator's losses."""
+        weights = {name: getattr(self.recipe, f"{name}_weight") for name in losses if name != "discriminator"}
+        training.generator_optimizer.zero_grad()
+        training.fabric.backward(sum(weight * losses[name] for name, weight in weights.items() if weight))
+        training.generator_optimizer.step()
 
     def fit(
         self,
@@ -320,7 +348,7 @@ class Colorizer:
             raise ColorizerError(f"{str(path)!r} is damaged, or not a safetensors file ({error})") from error
         try:
             config = json.loads(metadata["nstlib.Colorizer"])
-            condition, recipe = Condition(**config["condition"]), Recipe(**config["recipe"])
+            condition, recipe = Condition(**config["condition"]), cls.recipe_type(**config["recipe"])
             colorizer = cls(condition, config["size"], recipe=recipe, seed=config["seed"])
             colorizer.generator.load_state_dict(tensors)
             colorizer.history = config["history"]
@@ -365,6 +393,10 @@ class Training:
         self.steps_per_epoch = max(1, round(frames_per_epoch / recipe.batch_size))
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.step = 0
+        self.perceptual = None
+        if recipe.perceptual_weight:  # ImageNet's preprocessing is inside; gradients reach what is painted only
+            precision = fast_precision(fabric.device)
+            self.perceptual = PerceptualLoss(PERCEPTUAL_LAYERS, precision=precision).to(fabric.device)
         self.generator, self.generator_optimizer, self.generator_schedule = self._setup(
             colorizer.generator, recipe.generator_lr
         )
@@ -395,11 +427,11 @@ class Training:
                 batch.append(int(order[position % self.frames]))
             yield batch[self.fabric.global_rank :: self.fabric.world_size]
 
-    def judge(self, condition: Tensor, painted: Tensor) -> Tensor:
-        """The discriminator's logits, with gradients for what is painted and none for its own weights."""
+    def judge(self, *seen: Any) -> Tensor:
+        """The discriminator's logits for what it is given, with gradients for that and none for its own weights."""
         discriminator = self.colorizer.discriminator.requires_grad_(False)
         with self.fabric.autocast():
-            logits = discriminator(condition, painted)
+            logits = discriminator(*seen)
         discriminator.requires_grad_(True)
         return logits.float()
 
@@ -407,7 +439,8 @@ class Training:
         """Take one training step on a batch, and one along the schedules."""
         losses = self.colorizer.training_step(self.fabric.to_device(frames), self)
         self.generator_schedule.step()
-        self.discriminator_schedule.step()
+        if self.colorizer.recipe.adversarial_weight:
+            self.discriminator_schedule.step()
         self.step += 1
         return losses
 
@@ -434,7 +467,7 @@ class Training:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in {**means, **accuracy}.items()}, refresh=False)
         means = self.fabric.all_reduce(torch.tensor([means[name] for name in sorted(means)]), reduce_op="mean").tolist()
         entry = dict(zip(sorted(sums), means, strict=True))
-        if not COLLAPSE[0] < entry["discriminator"] < COLLAPSE[1]:
+        if "discriminator" in entry and not COLLAPSE[0] < entry["discriminator"] < COLLAPSE[1]:
             wrong = "never" if entry["discriminator"] < 1 else "nearly always"
             warnings.warn(
                 f"epoch {len(self.colorizer.history) + 1}: the discriminator is {wrong} wrong (loss "
@@ -474,6 +507,12 @@ class Training:
 
     def _run(self) -> dict[str, Any]:
         return {**self.colorizer.config(), "frames": self.frames, "steps": self.total_steps}
+
+
+def _visible(scaled: Tensor) -> Tensor:
+    """What the networks see or paint, as RGB in [0, 1]. Clipping has no gradient; here it passes as if nothing were clipped."""
+    rgb = lab_to_rgb(unscale_lab(scaled.float()), clip=False)
+    return rgb + (rgb.clamp(0, 1) - rgb).detach()
 
 
 def default_fabric() -> Fabric:

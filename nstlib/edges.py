@@ -61,7 +61,7 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         return 1 - _hysteresis(weak, strong).to(gray.dtype)
 
 
-def sobel(image: Tensor, sigma: float = 0.0) -> Tensor:
+def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
     """One minus the Sobel magnitude of the luma: unlike Canny's, lines are as dark as the edge is strong.
 
     The scale is that of ``skimage.filters.sobel``: a straight step from black to white has the magnitude 0.71, and nothing has
@@ -70,16 +70,21 @@ def sobel(image: Tensor, sigma: float = 0.0) -> Tensor:
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
         sigma: standard deviation of a Gaussian before it, in pixels.
+        threshold: above 0, what is steeper becomes black (0) and all else white (1), so that no strength is left, and no
+            gradient either.
 
     Returns:
         Shape (B, 1, H, W), in [0, 1]; within 1e-6 of 1 where the image is flat.
 
     Raises:
-        ImageError: not such images, or ``sigma`` negative.
+        ImageError: not such images, or ``sigma`` or ``threshold`` negative.
     """
+    if not 0 <= threshold < math.inf:
+        raise ImageError(f"Sobel's threshold must be 0 or more, not {threshold!r}")
     down, right = _gradient(_gaussian(grayscale(image), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
-    return 1 - (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
+    magnitude = (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
+    return (magnitude <= threshold).to(magnitude.dtype) if threshold else 1 - magnitude
 
 
 def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, epsilon: float = 0.6, phi: float = 10.0) -> Tensor:
@@ -110,6 +115,25 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
     gray = grayscale(image)
     sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
     return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
+
+
+def mixed(image: Tensor, sigma: float = 1.0) -> Tensor:
+    """Each image by an operator of its own, drawn at random from Canny, Sobel and XDoG: to train on all kinds of lines.
+
+    The random numbers are PyTorch's.
+
+    Args:
+        image: shape (B, 3, H, W), RGB in [0, 1].
+        sigma: of each, in pixels; above 0.
+
+    Returns:
+        Shape (B, 1, H, W), in [0, 1].
+
+    Raises:
+        ImageError: not such images, or ``sigma`` out of range.
+    """
+    drawn = torch.randint(3, (len(image),)).tolist()
+    return torch.cat([(canny, sobel, xdog)[i](frame[None], sigma) for i, frame in zip(drawn, image, strict=True)])
 
 
 def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
@@ -164,7 +188,7 @@ def _hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
     return torch.from_numpy(kept[pieces])[:, None].to(weak.device)
 
 
-OPERATORS = {"grayscale": grayscale, "canny": canny, "sobel": sobel, "xdog": xdog}
+OPERATORS = {"grayscale": grayscale, "canny": canny, "sobel": sobel, "xdog": xdog, "mixed": mixed}
 
 
 class Condition:

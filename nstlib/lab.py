@@ -528,7 +528,9 @@ class ColorizeLab(_Lab):
         first = colorizers[-1].condition
 
         self._number = widgets.IntSlider(description="frame", value=0, min=0, max=len(self._frames) - 1, **_WIDE)
-        self._operator = widgets.Dropdown(options=list(OPERATORS), value=first.operator, description="condition", **_WIDE)
+        self._operator = widgets.Dropdown(
+            options=[name for name in OPERATORS if name != "mixed"], value=first.operator, description="condition", **_WIDE
+        )
         self._sigma = _slider(widgets.FloatSlider, "σ, in pixels", value=1.0, min=0.2, max=4, step=0.1)
         self._sigma.value = float(first.settings.get("sigma", 1.0))
         self._number.observe(self._on_number, "value")

@@ -1,7 +1,7 @@
-"""The networks of the colorization GAN: a U-Net that paints, a PatchGAN that judges patches.
+"""The networks of the colorization GAN: a U-Net that paints, a PatchGAN that judges patches; and CycleGAN's generator.
 
-Both as in the lab's code for the poster's sister paper (K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using Generative
-Adversarial Networks", 2018, section 3): 4 x 4 kernels, batch norm, He initialisation; ``width`` is 64 there.
+The first two are as in the lab's code for the poster's sister paper (K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using
+Generative Adversarial Networks", 2018, section 3): 4 x 4 kernels, batch norm, He initialisation; ``width`` is 64 there.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class PatchGAN(nn.Module):
 
     Args:
         width: channels of the first layer.
-        in_channels: of condition and image together.
+        in_channels: of all that it sees together.
     """
 
     def __init__(self, width: int = 64, in_channels: int = 4):
@@ -82,9 +82,62 @@ class PatchGAN(nn.Module):
         )
         _initialize(self)
 
-    def forward(self, condition: Tensor, image: Tensor) -> Tensor:
-        """(B, 1, H, W) and (B, 3, H, W) to logits, (B, 1, about H/8, about W/8); positive for "drawn"."""
-        return self.layers(torch.cat([condition, image], dim=1))
+    def forward(self, *seen: Tensor) -> Tensor:
+        """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, about H/8, about W/8); positive for "drawn"."""
+        return self.layers(torch.cat(seen, dim=1))
+
+
+class ResNetGenerator(nn.Module):
+    """CycleGAN's generator: two halvings, residual blocks, two doublings; instance norm, reflected borders.
+
+    Source: J.-Y. Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017,
+    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64.
+
+    Args:
+        width: channels of the first layer.
+        blocks: residual blocks.
+        channels: of image and result.
+    """
+
+    def __init__(self, width: int = 64, blocks: int = 6, channels: int = 3):
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_normed(nn.Conv2d(channels, width, kernel_size=7, padding=3, padding_mode="reflect")),
+            *_normed(nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1)),
+            *_normed(nn.Conv2d(2 * width, 4 * width, kernel_size=3, stride=2, padding=1)),
+            *(ResidualBlock(4 * width) for _ in range(blocks)),
+            *_normed(nn.ConvTranspose2d(4 * width, 2 * width, kernel_size=3, stride=2, padding=1, output_padding=1)),
+            *_normed(nn.ConvTranspose2d(2 * width, width, kernel_size=3, stride=2, padding=1, output_padding=1)),
+            nn.Conv2d(width, channels, kernel_size=7, padding=3, padding_mode="reflect"),
+            nn.Tanh(),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, channels, H, W), any H and W from 8 pixels on, to the same shape, in [-1, 1]."""
+        height, width = image.shape[2:]
+        x = F.pad(image, (0, -width % 4, 0, -height % 4), mode="replicate")
+        return self.layers(x)[:, :, :height, :width]
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f two 3 x 3 convolutions. Source: K. He et al., CVPR 2016."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        first, second = (nn.Conv2d(channels, channels, kernel_size=3, padding=1, padding_mode="reflect") for _ in range(2))
+        self.layers = nn.Sequential(*_normed(first), second, nn.InstanceNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same shape."""
+        return x + self.layers(x)
+
+
+def _normed(convolution: nn.Module) -> tuple[nn.Module, ...]:
+    return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -299,6 +299,50 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     return figure
 
 
+def measure_bars(measured: Mapping[str, Mapping[str, Mapping[str, float]]], measures: Mapping[str, str]) -> Figure:
+    """Variants side by side, a panel a measure: mean over the seeds, with a whisker of one standard deviation to either side.
+
+    Args:
+        measured: label -> measure -> {"mean", "sd"}, as ``nstlib.ablations.summary`` gives it; the first label is what the
+            others are compared with.
+        measures: measure -> title of its panel.
+    """
+    figure = Figure(figsize=(11, 0.9 + 0.32 * len(measured)), layout="constrained")
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    labels = list(measured)
+    for axes, (key, title) in zip(panels, measures.items(), strict=True):
+        means = [measured[label][key]["mean"] for label in labels]
+        spreads = [measured[label][key].get("sd", 0) for label in labels]
+        colors = [CONTENT, *[STYLE] * (len(labels) - 1)]
+        axes.barh(labels, means, xerr=spreads, color=colors, height=0.62, error_kw={"ecolor": INK, "elinewidth": 1.2})
+        axes.axvline(means[0], color=INK, linewidth=0.8, linestyle=":")
+        axes.set_title(title, **_TEXT)
+        plain(axes)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int, title: str) -> Figure:
+    """Accuracy over the steps, mean over the seeds and the range between lowest and highest.
+
+    Args:
+        curves: label -> one curve a seed, all of equally many points, from step 0 to ``steps``.
+    """
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    styles = itertools.product((CONTENT, STYLE), ("-", "--", ":"))
+    for (label, seeds), (color, line) in zip(curves.items(), styles, strict=False):
+        values = np.asarray(seeds)
+        x = np.linspace(0, steps, values.shape[1])
+        axes.plot(x, values.mean(0), line, color=color, linewidth=1.5, label=label)
+        axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.12, linewidth=0)
+    axes.set_xlabel("step", **_TEXT)
+    axes.set_title(title, **_TEXT)
+    axes.legend(frameon=False, fontsize=9)
+    plain(axes)
+    return figure
+
+
 def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], marks: Mapping[str, float]) -> Figure:
     """Accuracy against the threshold t; ``marks`` are the poster's values at t = 2, by the name of their curve."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")

@@ -38,6 +38,9 @@ class Profile:
     live_frames: int  # an epoch of the short training inside a notebook, which has frames as small as the cpu profile's
     live_epochs: int
     test_frames: int  # held-out frames that Table 1 is measured on
+    ablation_frames: int  # an epoch of the variants in notebooks 09 to 12
+    ablation_epochs: int
+    patches: int  # medical ones, all of them
     figures: Path  # where pictures are saved
 
 
@@ -62,6 +65,9 @@ PROFILES = {
         live_frames=32,
         live_epochs=2,
         test_frames=8,
+        ablation_frames=32,
+        ablation_epochs=2,
+        patches=16,
         figures=_FIGURES / "smoke",
     ),
     "cpu": Profile(
@@ -84,6 +90,9 @@ PROFILES = {
         live_frames=480,
         live_epochs=3,
         test_frames=512,
+        ablation_frames=960,
+        ablation_epochs=10,
+        patches=480,
         figures=_FIGURES,
     ),
     "gpu": Profile(
@@ -106,6 +115,9 @@ PROFILES = {
         live_frames=1600,
         live_epochs=3,
         test_frames=512,
+        ablation_frames=5008,
+        ablation_epochs=30,
+        patches=480,
         figures=_FIGURES,
     ),
 }

@@ -20,7 +20,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
 from nstlib import AnimeFrames, Colorizer, ColorizerError, Condition, ImageError
 from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
-from nstlib.colorizer import RECIPES, Recipe, Training, default_fabric
+from nstlib.colorizer import PERCEPTUAL_LAYERS, RECIPES, Recipe, Training, _visible, default_fabric
+from nstlib.edges import sobel
+from nstlib.losses import PerceptualLoss
 
 TINY = Recipe(width=4, epochs=2, batch_size=4, generator_lr=2e-3, discriminator_lr=2e-4)
 ROOT = Path(__file__).parent.parent
@@ -101,6 +103,48 @@ def test_a_step_moves_what_it_should(batch, fabric):
     colorizer.training_step(batch, training)
     assert {name for name in learned if not torch.equal(after[name], weights(colorizer)[name])} == learned
     assert all(p.requires_grad for p in colorizer.discriminator.parameters())
+
+
+def test_without_the_adversarial_loss_there_is_no_discriminator(batch, fabric):
+    colorizer = tiny(adversarial_weight=0.0)
+    before = weights(colorizer)
+    losses = colorizer.training_step(batch, Training(colorizer, fabric, 32, 32))
+    assert set(losses) == {"l1"}
+    after = weights(colorizer)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("d."))
+
+
+def test_perceptual_and_structure_losses_are_those_of_the_pictures(batch, fabric):
+    colorizer, again = (tiny(perceptual_weight=1.0, structure_weight=1.0, dropout=0.0) for _ in range(2))
+    condition, colors = again.inputs(batch)
+    painted = again.generator.train()(condition)
+    shown, drawn = (lab_to_rgb(unscale_lab(image)) for image in (painted.detach(), colors))
+    losses = colorizer.training_step(batch, Training(colorizer, fabric, 32, 32))
+    expected = PerceptualLoss(PERCEPTUAL_LAYERS)(shown, drawn)
+    assert losses["perceptual"].item() == pytest.approx(expected.item(), rel=0.02)
+    assert losses["structure"].item() == pytest.approx(l1_loss(sobel(shown), sobel(drawn)).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("alone", ["l1", "adversarial", "perceptual", "structure"])
+def test_each_loss_alone_teaches_the_generator(batch, fabric, alone):
+    nothing = dict.fromkeys(("l1_weight", "adversarial_weight", "perceptual_weight", "structure_weight"), 0.0)
+    colorizer = tiny(**{**nothing, f"{alone}_weight": 1.0})
+    training = Training(colorizer, fabric, 32, 32)
+    before = weights(colorizer)
+    colorizer.training_step(batch, training)
+    moved = {name for name, value in weights(colorizer).items() if not torch.equal(value, before[name])}
+    assert {f"g.{name}" for name, _ in colorizer.generator.named_parameters() if not name.endswith("bias")} <= moved
+    if training.perceptual:
+        assert not any(p.requires_grad for p in training.perceptual.parameters()), "VGG itself learns nothing"
+
+
+def test_colours_that_cannot_be_shown_still_have_a_gradient():
+    outside = torch.tensor([0.9, 0.9, -0.9])[None, :, None, None].expand(1, 3, 2, 2).clone().requires_grad_(True)
+    shown = _visible(outside)
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    shown.sum().backward()
+    assert (outside.grad != 0).any(dim=1).all()
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
@@ -373,6 +417,10 @@ def test_wrong_arguments_are_told():
         Recipe(schedule="step")
     with pytest.raises(ValueError, match="epochs"):
         Recipe(epochs=0)
+    with pytest.raises(ValueError, match="structure_weight"):
+        Recipe(structure_weight=-1.0)
+    with pytest.raises(ValueError, match="nothing to learn"):
+        Recipe(l1_weight=0.0, adversarial_weight=0.0)
     with pytest.raises(ValueError, match="size"):
         Colorizer(size=4)
 

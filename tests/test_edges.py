@@ -11,12 +11,14 @@ import skimage.feature
 import skimage.filters
 import torch
 
+from nstlib import edges
 from nstlib.assets import asset_path
-from nstlib.edges import OPERATORS, Condition, canny, grayscale, sobel, xdog
+from nstlib.edges import Condition, canny, grayscale, mixed, sobel, xdog
 from nstlib.frames import AnimeFrames
 from nstlib.images import ImageError, load_image
 
 BACKGROUNDS = ("club", "lecturehall", "meadow", "uni")
+OPERATORS = {name: operator for name, operator in edges.OPERATORS.items() if operator is not mixed}  # that one is random
 CONDITIONS = [Condition(name) for name in OPERATORS]
 DIFFERENTIABLE = [grayscale, sobel, lambda image: sobel(image, sigma=1.0), xdog]
 NAMES = ["grayscale", "sobel", "blurred sobel", "xdog"]
@@ -166,6 +168,31 @@ def test_sobels_darkest_lines_are_as_documented():
     most = 1 - sobel(patterns.view(512, 1, 3, 3).expand(-1, 3, -1, -1))[:, :, 1, 1].min().item()
     assert most == pytest.approx(math.sqrt(20 / 32), abs=1e-6)
     assert most < 0.791
+
+
+def test_sobel_above_a_threshold_is_black_and_all_else_white(frames):
+    for image in frames:
+        strength, lines = 1 - sobel(image, sigma=0.5), sobel(image, sigma=0.5, threshold=0.1)
+        assert set(lines.unique().tolist()) == {0, 1}
+        assert torch.equal(lines == 0, strength > 0.1)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, math.inf, math.nan])
+def test_no_threshold_of_sobels(threshold):
+    with pytest.raises(ImageError, match="threshold must be 0 or more"):
+        sobel(halves(), threshold=threshold)
+
+
+def test_mixed_lines_are_of_all_kinds(frames):
+    batch = frames[0].expand(40, -1, -1, -1)
+    torch.manual_seed(0)
+    first = mixed(batch, 1.5)
+    kinds = [operator(frames[0], 1.5)[0] for operator in (canny, sobel, xdog)]
+    found = [[torch.equal(lines, kind) for kind in kinds] for lines in first]
+    assert all(sum(row) == 1 for row in found)
+    assert all(any(column) for column in zip(*found, strict=True))
+    torch.manual_seed(0)
+    assert torch.equal(mixed(batch, 1.5), first), "the random numbers are PyTorch's"
 
 
 def test_sobels_lines_are_as_dark_as_the_edge_is_strong():
@@ -446,7 +473,7 @@ def test_the_configuration_makes_the_condition_again(batch, condition):
 
 @pytest.mark.parametrize("operator", ["Canny", "", "prewitt", None, 1, canny])
 def test_unknown_operators_are_refused(operator):
-    with pytest.raises(ValueError, match="condition must be one of grayscale, canny, sobel, xdog"):
+    with pytest.raises(ValueError, match="condition must be one of grayscale, canny, sobel, xdog, mixed"):
         Condition(operator)
 
 

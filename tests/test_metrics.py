@@ -11,7 +11,7 @@ import torch
 from nstlib.color import lab_to_rgb, rgb_to_lab
 from nstlib.frames import AnimeFrames
 from nstlib.images import ImageError
-from nstlib.metrics import color_accuracy, gray_baseline, mean_color, measure, psnr, ssim
+from nstlib.metrics import PerceptualDistance, color_accuracy, edge_agreement, gray_baseline, mean_color, measure, psnr, ssim
 
 NAMES = {"accuracy", "accuracy_5", "chroma", "chroma_5", "psnr", "ssim"}
 
@@ -313,3 +313,63 @@ def test_channels_that_are_none_are_refused(channels):
 def test_gray_baseline_refuses_what_is_no_image():
     with pytest.raises(ImageError, match="NaN"):
         gray_baseline(with_pixel(math.nan))
+
+
+# --- edges, and what VGG sees ----------------------------------------------------------------------------------------
+
+
+def bars(*columns, width=40):
+    """White, with a black bar, four pixels wide, from each of these columns on."""
+    image = torch.ones(1, 3, 32, width)
+    for x in columns:
+        image[..., x : x + 4] = 0
+    return image
+
+
+def agreement(pred, target):
+    return [round(float(value), 3) for value in edge_agreement(pred, target).values()]
+
+
+def test_edges_that_agree_and_edges_that_do_not():
+    assert agreement(bars(10), bars(10)) == [1, 1, 1]
+    assert agreement(bars(11), bars(10)) == [0, 0, 0], "a pixel off is off"
+    assert agreement(bars(22), bars(6)) == [0, 0, 0]
+    assert agreement(bars(10, 24), bars(10)) == [0.5, 1, 0.667]
+    assert agreement(bars(10), bars(10, 24)) == [1, 0.5, 0.667]
+    assert agreement(bars(), bars()) == [1, 1, 1], "no line, none missed"
+    assert agreement(bars(), bars(10)) == [0, 0, 0]
+
+
+def test_edges_do_not_care_for_colour(target):
+    """Where lightness stays, lines stay."""
+    gray = target.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert float(edge_agreement(gray, target)["edge_f1"].min()) > 0.8
+    assert float(edge_agreement(target.flip(3), target)["edge_f1"].max()) < 0.5
+
+
+def test_perceptual_distance_grows_with_the_noise(pred, target):
+    distance = PerceptualDistance()
+    values = distance(pred, target)
+    assert values.shape == (3,)
+    assert (values[1:] > values[:-1]).all(), "each frame is more perturbed than the last"
+    torch.testing.assert_close(distance(target, target), torch.zeros(3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(distance(target, pred), values)
+
+
+def test_perceptual_distance_is_the_formula(pred, target):
+    distance = PerceptualDistance()
+    features = [distance.extractor(image) for image in (pred[:1], target[:1])]
+    expected = 0
+    for layer in distance.LAYERS:
+        a, b = (f[layer][0].double().numpy() for f in features)
+        a, b = (f / np.maximum(np.sqrt((f**2).sum(0)), 1e-12) for f in (a, b))
+        expected += ((a - b) ** 2).sum(0).mean() / len(distance.LAYERS)
+    assert float(distance(pred[:1], target[:1])) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("measure_", [edge_agreement, PerceptualDistance()])
+def test_these_too_refuse_what_is_no_pair(measure_, target):
+    with pytest.raises(ImageError, match="shape"):
+        measure_(target[:1], target)
+    with pytest.raises(ImageError, match="NaN"):
+        measure_(torch.full_like(target, math.nan), target)

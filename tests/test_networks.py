@@ -12,7 +12,7 @@ import torch.multiprocessing
 import torch.nn.functional as F
 from torch import nn
 
-from nstlib.networks import BatchNorm, PatchGAN, UNet
+from nstlib.networks import BatchNorm, PatchGAN, ResidualBlock, ResNetGenerator, UNet
 
 
 def noise(*shape, seed=0):
@@ -408,3 +408,32 @@ def test_all_processes_hold_the_same(processes):
     for name in first:
         for key, value in first[name]["state"].items():
             assert torch.equal(value, second[name]["state"][key])
+
+
+# --- CycleGAN's generator --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [6, 9])
+def test_resnet_generator_is_the_papers(blocks):
+    with torch.device("meta"):
+        network = ResNetGenerator(64, blocks)
+    found = convolutions(network)
+    assert [layer.out_channels for layer in found] == [64, 128, 256, *[256] * (2 * blocks), 128, 64, 3]
+    assert [layer.kernel_size[0] for layer in found] == [7, 3, 3, *[3] * (2 * blocks), 3, 3, 7]
+    assert [layer.stride[0] for layer in found] == [1, 2, 2, *[1] * (2 * blocks), 2, 2, 1]
+    assert sum(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules()) == len(found) - 1
+    assert sum(p.numel() for p in network.parameters()) == {6: 7_837_699, 9: 11_378_179}[blocks]
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (8, 64)])
+def test_resnet_generator_keeps_the_size(shape):
+    painted = ResNetGenerator(4, 2)(noise(2, 3, *shape))
+    assert painted.shape == (2, 3, *shape)
+    assert painted.abs().max() <= 1
+
+
+def test_residual_block_adds_to_what_it_is_given():
+    block, x = ResidualBlock(8), noise(1, 8, 6, 6)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)
+    assert torch.equal(block(x), x)

@@ -1,0 +1,287 @@
+"""The poster's "future research": every variant that notebooks 09 to 12 compare, trained and measured in the same way.
+
+    python -m nstlib.ablations --list                       what there is, and how much of it is done
+    python -m nstlib.ablations [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
+    python -m nstlib.ablations --tune perceptual            choose a loss's weight, on validation frames
+
+A variant is a colorizer with another condition, another loss, other data or another start; the training loop is
+``Colorizer.fit`` for all of them. Sizes come from the profile (NSTLIB_PROFILE). Checkpoints go to ``replicated/ablations/``;
+records to ``figures/ablations.json`` (``--tune``: ``ablations_tuning.json``); and what the first seed paints to
+``figures/ablations/``. What is on record is not run again, and what was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nstlib.assets import asset_path
+from nstlib.colorizer import RECIPES, Colorizer, ColorizerError, Recipe
+from nstlib.cyclegan import CycleGAN, CycleRecipe
+from nstlib.edges import Condition
+from nstlib.frames import AnimeFrames
+from nstlib.images import load_image, save_image
+from nstlib.medical import MedicalPatches
+from nstlib.metrics import PerceptualDistance, edge_agreement, measure
+from nstlib.table1 import CONDITIONS, TEST_SEED, processor, spread, write_json
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "figures" / "ablations.json"
+VALIDATION_FRAMES = 64
+SAMPLES = 8  # held-out frames that are kept as painted
+
+# The weights of the losses that the poster has not, chosen by --tune: the best validation accuracy after a run of seed 100.
+PERCEPTUAL_WEIGHT = 10.0
+STRUCTURE_WEIGHT = 100.0
+TUNED = {"perceptual": (1.0, 3.0, 10.0, 30.0, 100.0), "structure": (30.0, 100.0, 300.0, 1000.0)}
+
+LINES = {
+    "canny": CONDITIONS["canny"],
+    "sobel": Condition("sobel", detail=2),
+    "sobel-lines": Condition("sobel", detail=2, threshold=0.1),
+    "xdog": Condition("xdog", detail=2),
+}
+LOSSES = {  # what Eq. (4) becomes
+    "l1-gan": {},  # the poster's
+    "perceptual-gan": {"l1_weight": 0.0, "perceptual_weight": PERCEPTUAL_WEIGHT},
+    "l1-perceptual-gan": {"perceptual_weight": PERCEPTUAL_WEIGHT},
+    "l1": {"adversarial_weight": 0.0},
+}
+SHARES = (0.1, 0.3, 1.0)  # of the medical patches
+MEDICAL_SIZE = 64  # pixels, as the colorizers that ship, whatever the profile
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that is done differently."""
+
+    notebook: str
+    condition: Condition
+    changes: dict[str, float]  # to the recipe
+    model: type[Colorizer] = Colorizer
+    share: float | None = None  # of the medical patches; None for anime frames
+    start: str | None = None  # the colorizer that it goes on from
+
+    def recipe(self, epochs: int) -> Recipe:
+        """That of the laptop run, but for what is changed, and with this variant's number of epochs."""
+        base = CycleRecipe() if self.model is CycleGAN else RECIPES["laptop"]
+        return replace(base, epochs=epochs, **self.changes)
+
+
+VARIANTS: dict[str, Variant] = {
+    **{f"{name}-{loss}": Variant("09", CONDITIONS[name], changes) for name in CONDITIONS for loss, changes in LOSSES.items()},
+    "canny-cyclegan": Variant("10", CONDITIONS["canny"], {}, CycleGAN),
+    "canny-structure": Variant("10", CONDITIONS["canny"], {"structure_weight": STRUCTURE_WEIGHT}),
+    **{f"{name}-l1-gan": Variant("11", LINES[name], {}) for name in ("sobel", "sobel-lines", "xdog")},
+    "mixed-l1-gan": Variant("11", Condition("mixed", detail=2), {}),
+    **{
+        f"medical-{name}-{origin}-{share:.0%}".replace("%", ""): Variant(
+            "12", CONDITIONS[name], {"generator_lr": 2e-3}, share=share, start=start
+        )
+        for name in CONDITIONS
+        for origin, start in (("scratch", None), ("anime", f"colorizer-{name}"))
+        for share in SHARES
+    },
+}
+
+
+def build(variant: Variant, size: int, epochs: int, seed: int) -> Colorizer:
+    """The variant's colorizer, untrained or with the weights that it goes on from."""
+    colorizer = variant.model(variant.condition, size, recipe=variant.recipe(epochs), seed=seed)
+    if variant.start:
+        colorizer.generator.load_state_dict(Colorizer.load(asset_path(variant.start)).generator.state_dict())
+    return colorizer
+
+
+def data(variant: Variant, size: int, seed: int, frames: int, patches: int, tests: int) -> dict[str, Dataset[Tensor]]:
+    """What it is trained on, what is looked at meanwhile, what it is measured on.
+
+    Args:
+        frames: to train on, in the whole run.
+        patches: medical ones, if all of them are taken.
+        tests: to measure on.
+    """
+    size *= variant.condition.detail
+    if variant.share is not None:
+        # nothing is chosen by the medical learning curve, so it may be that of the test patches
+        return {
+            "train": MedicalPatches("train", size, max(1, round(variant.share * patches)), seed=seed),
+            "validation": MedicalPatches("test", size, min(VALIDATION_FRAMES, tests)),
+            "test": MedicalPatches("test", size, tests, seed=TEST_SEED),
+        }
+    return {
+        "train": AnimeFrames("train", size, frames, seed=seed),
+        "validation": AnimeFrames("validation", size, min(VALIDATION_FRAMES, tests)),
+        "test": AnimeFrames("shots", size, tests, seed=TEST_SEED),
+    }
+
+
+def judge(colorizer: Colorizer, frames: Dataset[Tensor], condition: Condition | None = None) -> dict[str, float]:
+    """Everything that is measured, means over ``frames`` to four digits: Table 1's, edges, perceptual distance, and "ink", how
+    dark the condition is.
+
+    Args:
+        condition: another than the one it was trained on.
+    """
+    trained_on, distance = colorizer.condition, PerceptualDistance()
+    colorizer.condition = condition or trained_on
+    parts: list[dict[str, Tensor]] = []
+    try:
+        for start in range(0, len(frames), 32):
+            batch = colorizer.compare(frames, range(start, min(start + 32, len(frames))))
+            parts.append(
+                {
+                    **measure(batch["painted"], batch["truth"]),
+                    **edge_agreement(batch["painted"], batch["truth"]),
+                    "perceptual": distance(batch["painted"], batch["truth"]),
+                    "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
+                }
+            )
+    finally:
+        colorizer.condition = trained_on
+    return {name: round(float(torch.cat([part[name] for part in parts]).mean()), 4) for name in parts[0]}
+
+
+def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
+    """Train a variant, or go on training it, and measure it; the first seed's paintings are kept (``paintings``).
+
+    Returns:
+        The record: plain values.
+    """
+    variant = VARIANTS[name]
+    size = MEDICAL_SIZE if variant.share else profile.frame_size
+    colorizer = build(variant, size, profile.ablation_epochs * (3 if variant.share else 1), seed)
+    per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
+    epochs = colorizer.recipe.epochs
+    sets = data(variant, size, seed, epochs * per_epoch, profile.patches, profile.test_frames)
+    before = float(colorizer.evaluate(sets["validation"])["accuracy"].mean())
+    history = colorizer.fit(
+        sets["train"], frames_per_epoch=per_epoch, validation=sets["validation"], folder=folder / f"{name}-seed{seed}"
+    )
+    if seed == 0:
+        kept = profile.figures / "ablations" / f"{name}.png"
+        kept.parent.mkdir(exist_ok=True)
+        painted = colorizer.compare(sets["test"], range(min(SAMPLES, len(sets["test"]))))["painted"]
+        save_image(torch.cat(list(painted), dim=2)[None], kept)
+    record = {
+        "variant": name,
+        "seed": seed,
+        "notebook": variant.notebook,
+        "profile": profile.name,
+        "device": processor() if colorizer.device.type == "cpu" else torch.cuda.get_device_name(colorizer.device),
+        "condition": variant.condition.config(),
+        "epochs": epochs,
+        "frames_per_epoch": per_epoch,
+        "steps": epochs * max(1, round(per_epoch / colorizer.recipe.batch_size)),
+        "seconds": round(sum(entry["seconds"] for entry in history)),
+        "curve": [round(before, 4), *(round(entry["accuracy"], 4) for entry in history)],  # validation, t = 2
+        "test": judge(colorizer, sets["test"]),
+    }
+    if variant.notebook == "11" or name == "canny-l1-gan":  # lines of other kinds, that it was not trained on
+        record["other_lines"] = {other: judge(colorizer, sets["test"], condition) for other, condition in LINES.items()}
+    return record
+
+
+def paintings(name: str) -> Tensor:
+    """What a variant's first seed made of the first test frames, (N, 3, H, W), RGB in [0, 1].
+
+    Raises:
+        nstlib.ImageError: it is not on record.
+    """
+    sheet = load_image(RECORDS.parent / "ablations" / f"{name}.png")
+    return torch.cat(sheet.split(sheet.shape[2], dim=3))
+
+
+def tune(loss: str, profile: Any, folder: Path) -> dict[str, float]:
+    """Validation accuracy of line-art for each of the weights that might be taken, L1 and GAN beside it."""
+    results = {}
+    for weight in TUNED[loss]:
+        changes = {f"{loss}_weight": weight}
+        recipe = replace(RECIPES["laptop"], epochs=profile.ablation_epochs, **changes)
+        colorizer = Colorizer(CONDITIONS["canny"], profile.frame_size, recipe=recipe, seed=100)
+        variant = Variant("09", CONDITIONS["canny"], changes)
+        sets = data(variant, profile.frame_size, 100, recipe.epochs * profile.ablation_frames, 0, profile.test_frames)
+        colorizer.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=folder / f"tune-{loss}-{weight:g}")
+        results[f"{weight:g}"] = round(float(colorizer.evaluate(sets["validation"])["accuracy"].mean()), 4)
+        print(f"{loss} weight {weight:g}: validation accuracy {results[f'{weight:g}']:.4f}", flush=True)
+    return results
+
+
+# --- what is on record --------------------------------------------------------------------------------------------------
+
+
+def read(path: Path = RECORDS) -> list[dict[str, Any]]:
+    """All records; none if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:
+    """Mean and deviation over the seeds of every measure of a variant.
+
+    Raises:
+        KeyError: it is not on record.
+    """
+    found = [record["test"] for record in records if record["variant"] == name]
+    if not found:
+        raise KeyError(name)
+    return {key: spread([test[key] for test in found]) for key in found[0]}
+
+
+def main(arguments: list[str]) -> int:
+    from nstlib import profiles
+
+    profile = profiles.current()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all if none is given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--list", action="store_true", help="show every variant and the seeds that are on record")
+    parser.add_argument("--tune", choices=list(TUNED), help="choose the weight of a loss")
+    options = parser.parse_args(arguments)
+    path, folder = profile.figures / "ablations.json", ROOT / "replicated" / "ablations" / profile.name
+    unknown = [name for name in options.names if name not in VARIANTS]
+    if unknown:
+        print(f"there is no variant {', '.join(unknown)}; --list shows them", file=sys.stderr)
+        return 2
+    records = read(path)
+    if options.list:
+        for name, variant in VARIANTS.items():
+            seeds = sorted(record["seed"] for record in records if record["variant"] == name)
+            print(f"{variant.notebook}  {name:30} seeds on record: {', '.join(map(str, seeds)) or '-'}")
+        return 0
+    try:
+        if options.tune:
+            tuning = profile.figures / "ablations_tuning.json"
+            write_json({**(read(tuning) or {}), options.tune: tune(options.tune, profile, folder)}, tuning)
+            return 0
+        for seed in options.seeds:
+            for name in options.names or VARIANTS:
+                if any(record["variant"] == name and record["seed"] == seed for record in records):
+                    continue
+                record = run(name, seed, profile, folder)
+                records = [*read(path), record]
+                order = list(VARIANTS)
+                records.sort(key=lambda entry: (order.index(entry["variant"]), entry["seed"]))
+                write_json(records, path)
+                test = record["test"]
+                print(
+                    f"{name}, seed {seed}: accuracy {test['accuracy']:.3f}, chroma {test['chroma']:.3f}, "
+                    f"edge F1 {test['edge_f1']:.3f}, perceptual {test['perceptual']:.3f}; {record['seconds']} s",
+                    flush=True,
+                )
+    except ColorizerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""Patches of two medical images: what are weights trained on anime worth elsewhere? (The poster's last "future research".)
+
+The images are those that come with scikit-image: colonic glands (immunohistochemistry, FHL2 in brown, nuclei in blue) and the
+back of an eye (retina). What is painted here is a guess at colours, trained on one image of each kind: it shows nothing that
+the gray image did not, and is of no use for any diagnosis.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nstlib.images import resize
+
+IMAGES = ("immunohistochemistry", "retina")
+TEST_SHARE = 0.35  # of an image's width, on the right
+MARGIN = 32  # pixels between the last training column and the first test column
+ON_RETINA = 0.15  # a patch counts as lying on the retina if its darkest corner's mean is above this, in [0, 1]
+
+
+class MedicalPatches(Dataset[Tensor]):
+    """Square patches of real colour images, (3, size, size), RGB in [0, 1]: training patches from the left, test patches from
+    the right of each image, with a margin between them that no patch touches.
+
+    Patch ``i`` depends on ``split``, ``size``, ``seed`` and ``i`` only, so the first tenth of a dataset is a dataset of a tenth
+    the length. Images take turns. Patches are mirrored and turned by right angles at random: tissue has no up.
+
+    Args:
+        split: "train" or "test".
+        size: side of the patches in pixels, 8 to 128.
+        length: how many.
+        seed: of their positions.
+        images: which to take them from.
+
+    Raises:
+        ValueError: an argument is none of these.
+    """
+
+    def __init__(
+        self, split: str = "train", size: int = 64, length: int = 1000, seed: int = 0, images: tuple[str, ...] = IMAGES
+    ):
+        if split not in ("train", "test"):
+            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+        if not (isinstance(size, int) and 8 <= size <= 128):
+            raise ValueError(f"size must be a whole number of pixels from 8 to 128, not {size!r}")
+        if not (isinstance(length, int) and length >= 1):
+            raise ValueError(f"length must be a whole number of at least 1, not {length!r}")
+        if not images or set(images) - set(IMAGES):
+            raise ValueError(f"images must be some of {', '.join(IMAGES)}, not {images!r}")
+        self.split, self.size, self.length, self.seed, self.images = split, size, length, seed, tuple(images)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Tensor:
+        name, top, left, turns, mirrored = self.place(index)
+        patch = picture(name)[:, top : top + self.size, left : left + self.size]
+        patch = torch.rot90(patch, turns, (1, 2))
+        return (patch.flip(2) if mirrored else patch).contiguous()
+
+    def place(self, index: int) -> tuple[str, int, int, int, bool]:
+        """Image, top, left, right angles turned, mirrored: of patch ``index``.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not -self.length <= index < self.length:
+            raise IndexError(f"there are {self.length} patches, no patch {index}")
+        index %= self.length
+        name = self.images[index % len(self.images)]
+        image = picture(name)
+        rng = np.random.default_rng((self.seed, index, self.split == "test"))
+        low, high = columns(name, self.split, self.size)
+        while True:
+            top, left = int(rng.integers(image.shape[1] - self.size + 1)), int(rng.integers(low, high + 1))
+            if _on_tissue(name, image[:, top : top + self.size, left : left + self.size]):
+                return name, top, left, int(rng.integers(4)), bool(rng.integers(2))
+
+
+def columns(name: str, split: str, size: int) -> tuple[int, int]:
+    """Where patches of a split may begin, from the left, in pixels: lowest and highest."""
+    width = picture(name).shape[2]
+    border = round(width * (1 - TEST_SHARE))
+    return (0, border - MARGIN - size) if split == "train" else (border, width - size)
+
+
+@cache
+def picture(name: str) -> Tensor:
+    """The image, (3, H, W), RGB in [0, 1], 512 pixels wide (the retina at 706): at that scale a patch shows something."""
+    import skimage.data
+
+    pixels = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)[None].float() / 255
+    return (resize(pixels, pixels.shape[2] // 2) if name == "retina" else pixels)[0]
+
+
+def _on_tissue(name: str, patch: Tensor) -> bool:
+    if name != "retina":
+        return True
+    corner = patch.shape[1] // 4
+    corners = [patch[:, y, x] for y in (slice(corner), slice(-corner, None)) for x in (slice(corner), slice(-corner, None))]
+    return min(float(c.mean()) for c in corners) > ON_RETINA

@@ -1,0 +1,122 @@
+"""The variants: each differs from the poster's recipe in what its name says; runs are recorded, resumed, and not repeated."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nstlib import AnimeFrames, ablations, profiles
+from nstlib.ablations import LINES, VARIANTS, build, judge, run, summary
+from nstlib.assets import asset_path
+from nstlib.colorizer import RECIPES, Colorizer
+from nstlib.cyclegan import CycleGAN
+
+ROOT = Path(__file__).parent.parent
+SMOKE = profiles.PROFILES["smoke"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_differs_in_what_it_says(name):
+    variant = VARIANTS[name]
+    recipe, poster = variant.recipe(30), RECIPES["laptop"]
+    assert variant.condition.operator in name or name.startswith("sobel-lines")
+    if variant.model is CycleGAN:
+        return
+    different = {f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(poster, f.name)}
+    expected = {
+        "l1-gan": set(),
+        "l1": {"adversarial_weight"},
+        "perceptual-gan": {"l1_weight", "perceptual_weight"},
+        "l1-perceptual-gan": {"perceptual_weight"},
+        "structure": {"structure_weight"},
+    }
+    loss = max((key for key in expected if name.endswith(key)), key=len, default=None)
+    assert different == (expected[loss] if loss else {"generator_lr"})
+
+
+def test_every_notebook_has_its_variants():
+    assert {variant.notebook for variant in VARIANTS.values()} == {"09", "10", "11", "12"}
+    assert sum(variant.share is not None for variant in VARIANTS.values()) == 2 * 2 * 3
+
+
+def test_going_on_is_from_the_weights_that_ship():
+    variant = VARIANTS["medical-grayscale-anime-100"]
+    shipped = Colorizer.load(asset_path("colorizer-grayscale")).generator.state_dict()
+    built = build(variant, 64, 1, seed=5).generator.state_dict()
+    assert all(torch.equal(built[name], shipped[name]) for name in shipped)
+    scratch = build(VARIANTS["medical-grayscale-scratch-100"], 64, 1, seed=5).generator.state_dict()
+    assert not torch.equal(scratch["paint.weight"], shipped["paint.weight"])
+
+
+def test_judged_on_other_lines_it_keeps_its_own():
+    colorizer = Colorizer(LINES["canny"], 16)
+    own = judge(colorizer, AnimeFrames("shots", 32, 3))
+    other = judge(colorizer, AnimeFrames("shots", 32, 3), LINES["sobel"])
+    assert colorizer.condition is LINES["canny"]
+    assert own["ink"] != other["ink"]
+    assert {"accuracy", "chroma", "psnr", "ssim", "edge_f1", "perceptual", "ink"} <= set(own)
+
+
+@pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime-10"])
+def test_a_run_leaves_a_record(name, tmp_path):
+    record = run(name, 0, SMOKE, tmp_path)
+    assert record["variant"] == name
+    assert len(record["curve"]) == record["epochs"] + 1
+    assert ("other_lines" in record) == (name == "canny-l1-gan")
+    assert json.loads(json.dumps(record)) == record
+    assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
+    again = run(name, 0, SMOKE, tmp_path)  # nothing is trained again
+    assert again == record
+
+
+def test_summary_is_over_the_seeds():
+    records = [{"variant": "a", "test": {"accuracy": value}} for value in (0.2, 0.3)]
+    assert summary(records, "a")["accuracy"] == {"mean": 0.25, "sd": pytest.approx(0.0707, abs=1e-3)}
+    with pytest.raises(KeyError):
+        summary(records, "b")
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "nstlib.ablations", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "NSTLIB_PROFILE": "smoke"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_list_shows_every_variant():
+    result = command("--list")
+    assert result.returncode == 0, result.stderr
+    assert all(f"  {name} " in result.stdout for name in VARIANTS)
+
+
+def test_an_unknown_variant_is_told():
+    result = command("canny-l2")
+    assert result.returncode == 2
+    assert "there is no variant canny-l2" in result.stderr
+
+
+def test_what_is_on_record_is_not_run_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("NSTLIB_PROFILE", "smoke")
+    monkeypatch.setattr(profiles, "PROFILES", {"smoke": replace(SMOKE, figures=tmp_path)})
+    calls = []
+
+    def fake(name, seed, profile, folder):
+        calls.append((name, seed))
+        test = {"accuracy": 0.1, "chroma": 0.1, "edge_f1": 0.1, "perceptual": 0.1}
+        return {"variant": name, "seed": seed, "seconds": 1, "test": test}
+
+    monkeypatch.setattr(ablations, "run", fake)
+    for _ in range(2):
+        assert ablations.main(["canny-l1", "sobel-l1-gan", "--seeds", "0", "1"]) == 0
+    assert calls == [("canny-l1", 0), ("sobel-l1-gan", 0), ("canny-l1", 1), ("sobel-l1-gan", 1)]
+    records = json.loads((tmp_path / "ablations.json").read_text())
+    assert [record["variant"] for record in records] == ["canny-l1", "canny-l1", "sobel-l1-gan", "sobel-l1-gan"]
