@@ -11,6 +11,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nstlib.colorizer import Colorizer
+from nstlib.colorizer import Colorizer, Recipe
 from nstlib.edges import Condition
 from nstlib.files import atomic_write
 from nstlib.frames import AnimeFrames
@@ -156,8 +157,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def _setting(entry: dict[str, Any]) -> dict[str, Any]:
     """What must be the same in all records of a row."""
-    return {key: entry[key] for key in ("epochs", "frames_per_epoch", "size", "recipe", "test_frames")} | {
-        "detail": entry["condition"]["detail"]
+    return {
+        **{key: entry[key] for key in ("epochs", "frames_per_epoch", "size", "test_frames")},
+        "recipe": asdict(Recipe(**entry["recipe"])),  # older records lack what recipes have learnt since
+        "detail": entry["condition"]["detail"],
     }
 
 

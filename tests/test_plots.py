@@ -94,3 +94,29 @@ def test_activation_grid_passes_over_maps_of_the_padding_only():
     maps[0, 1, 3, 5] = 1
     figure = plots.activation_grid({"relu5_1": maps}, filters=1)
     assert figure.axes[0].images[0].get_array()[3, 5] == 1
+
+
+def test_bars_have_the_means_and_whiskers_the_deviations():
+    measured = {
+        "the poster": {"accuracy": {"mean": 0.2, "sd": 0.01}, "ssim": {"mean": 0.7, "sd": 0.02}},
+        "another": {"accuracy": {"mean": 0.3, "sd": 0.03}, "ssim": {"mean": 0.6}},
+    }
+    figure = plots.measure_bars(measured, {"accuracy": "right", "ssim": "alike"})
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [0.2, 0.3]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["the poster", "another"]
+    assert left.lines[-1].get_xdata()[0] == 0.2, "a line where the poster's is"
+    (whiskers,) = [c for c in left.collections if hasattr(c, "get_segments")]
+    assert [list(segment[:, 0]) for segment in whiskers.get_segments()] == [
+        pytest.approx([0.19, 0.21]),
+        pytest.approx([0.27, 0.33]),
+    ]
+    assert right.get_title() == "alike"
+
+
+def test_learning_curves_are_means_over_the_seeds():
+    figure = plots.learning_curves({"a": [[0.0, 0.2, 0.4], [0.0, 0.4, 0.6]], "b": [[0.1, 0.1, 0.1]]}, 300, "accuracy")
+    a, b = figure.axes[0].lines
+    assert list(a.get_xdata()) == [0, 150, 300]
+    assert list(a.get_ydata()) == pytest.approx([0.0, 0.3, 0.5])
+    assert list(b.get_ydata()) == pytest.approx([0.1, 0.1, 0.1])
