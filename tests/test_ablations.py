@@ -81,6 +81,21 @@ def test_summary_is_over_the_seeds():
         summary(records, "b")
 
 
+def test_numbers_are_put_into_words():
+    new, old = {"mean": 0.24, "sd": 0.003}, {"mean": 0.2, "sd": 0.004}
+    assert ablations.versus(new, old) == "0.240 ± 0.003 against 0.200 ± 0.004 (+20%, 8 standard deviations)"
+    assert ablations.versus({"mean": 0.1}, {"mean": 0.2}) == "0.100 against 0.200 (-50%)"
+
+
+def test_the_table_has_a_row_a_variant_and_a_column_a_measure():
+    values = {key: {"mean": 0.5, "sd": 0.01} for key in ablations.MEASURES}
+    lines = ablations.table({"the poster": values, "another": values}).splitlines()
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {len(ablations.MEASURES) + 2}
+    assert "0.500 ± 0.010" in lines[2]
+    assert "0.5 ± 0.0" in lines[2]
+
+
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "nstlib.ablations", *arguments],
