@@ -57,16 +57,17 @@ class ColorizerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a colorizer is trained; the defaults are the lab's.
+    """How a colorizer is trained; the defaults are those of the code that the poster's authors published for their sister paper
+    (called "the lab's" throughout), but that dropout works.
 
-    Source: the lab's code for Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400).
+    Source: Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400); github.com/ImagingLab/Colorizing-with-GANs.
     """
 
     width: int = 64  # channels of the first layer; sets the size of both networks
     dropout: float = 0.5  # as Eq. (4) has it: the only noise (in the lab's code it was never switched on)
     epochs: int = 30
     batch_size: int = 16
-    l1_weight: float = 100.0  # lambda in Eq. (4)
+    l1_weight: float = 100.0  # lambda in Eq. (4); of the mean over pixels and channels
     generator_lr: float = 3e-4
     discriminator_lr: float = 3e-5
     beta1: float = 0.0  # of Adam
@@ -276,6 +277,7 @@ class Colorizer:
                 entry = training.run_epoch(batches, bar)
                 if validation is not None:
                     entry["accuracy"] = float(self.evaluate(validation)["accuracy"].mean())
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name != "seconds"})
                 self.history.append(entry)
                 if folder and fabric.is_global_zero:
                     _write_run(folder, training, validation)
@@ -430,7 +432,8 @@ class Training:
             if i % LOOK_EVERY == 0 or i == self.steps_per_epoch - 1:
                 means = {name: float(sums[name]) / counts[name] for name in sums}
                 self._check(means)
-                accuracy = {"accuracy": self.colorizer.history[-1].get("accuracy", 0)} if self.colorizer.history else {}
+                last = self.colorizer.history[-1] if self.colorizer.history else {}
+                accuracy = {"accuracy": last["accuracy"]} if "accuracy" in last else {}  # after the epoch before
                 bar.set_postfix({name: f"{value:.3f}" for name, value in {**means, **accuracy}.items()}, refresh=False)
         means = self.fabric.all_reduce(torch.tensor([means[name] for name in sorted(means)]), reduce_op="mean").tolist()
         entry = dict(zip(sorted(sums), means, strict=True))
@@ -466,7 +469,8 @@ class Training:
         """
         if state.get("run") != self._run():
             raise ColorizerError(
-                "the checkpoint is of another training (condition, size, recipe, seed or frames differ); choose another folder"
+                "the checkpoint is of another training (condition, size, recipe, seed or number of frames differ); choose "
+                "another folder"
             )
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])

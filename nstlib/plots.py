@@ -219,12 +219,13 @@ def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequ
     return figure
 
 
-def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45) -> Figure:
+def colorization_figure(blocks: Sequence[Mapping[str, Any]], condition: str = "condition", side: float = 1.45) -> Figure:
     """Figures 3 and 4: condition, ground truth, colorized, one frame a row, blocks of rows side by side.
 
     Args:
         blocks: each with "title", "condition" (N, 1, H, W), "truth" and "painted" (N, 3, H, W), all in [0, 1], and "accuracy"
             (N,), which stands beside each row.
+        condition: what the conditions' column is called.
         side: height of a picture in inches.
     """
     gap, label, head, between = 0.06, 0.42, 0.62, 0.3
@@ -240,13 +241,15 @@ def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45)
         figure.text(
             middle / total_width, 1 - 0.12 / total_height, block["title"], ha="center", va="top", fontsize=11, color=INK
         )
+        position = ((left + label - 0.07) / total_width, 1 - (head - 0.06) / total_height)
+        figure.text(*position, "acc.", ha="right", va="bottom", fontsize=9, color=INK)
         for r in range(len(block["truth"])):
             bottom = total_height - head - (r + 1) * (side + gap) + gap
             accuracy = f"{float(block['accuracy'][r]):.2f}"
             position = ((left + label - 0.07) / total_width, (bottom + side / 2) / total_height)
             figure.text(*position, accuracy, ha="right", va="center", fontsize=9, color=INK)
             pictures = (block["condition"][r].expand(3, -1, -1), block["truth"][r], block["painted"][r])
-            for c, (picture, name) in enumerate(zip(pictures, ("condition", "ground truth", "colorized"), strict=True)):
+            for c, (picture, name) in enumerate(zip(pictures, (condition, "ground truth", "colorized"), strict=True)):
                 x = left + label + c * (side * aspect + gap)
                 axes = figure.add_axes(
                     (x / total_width, bottom / total_height, side * aspect / total_width, side / total_height)
@@ -271,7 +274,8 @@ def first_and_worst(colorizer: Colorizer, frames: Dataset[Tensor], accuracy: Ten
         [
             {"title": f"the first {rows} held-out frames", **colorizer.compare(frames, range(rows))},
             {"title": f"the {rows} worst of {len(accuracy)}", **colorizer.compare(frames, worst)},
-        ]
+        ],
+        condition="grayscale" if colorizer.condition.operator == "grayscale" else "line-art",
     )
 
 
@@ -309,9 +313,10 @@ def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[
         if name in marks:
             axes.plot([2], [marks[name]], "o", color=color, markersize=6, markerfacecolor=PAPER)
             axes.annotate(
-                f"poster {marks[name]:g}",
+                f"poster {marks[name]:g}, if t = 2",
                 (2, marks[name]),
-                (7, -9),
+                (-8, 5),
+                ha="right",
                 textcoords="offset points",
                 fontsize=8,
                 color=color,
