@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
 DPI, SCREEN_DPI = 200, 110  # of saved files; of pictures within notebooks, which are kept small
-PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}  # behind text that stands on curves
 _TEXT = {"fontsize": 10, "color": INK}
 
 
@@ -304,24 +303,15 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
 
 
 def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], marks: Mapping[str, float]) -> Figure:
-    """Accuracy against the threshold t; ``marks`` are the poster's values at t = 2, by the name of their curve."""
+    """Accuracy against the threshold t; ``marks`` are the poster's values, by the names of the first curves."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots()
     styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
     for (name, values), (line, color) in zip(curves.items(), styles, strict=False):
         axes.plot(thresholds, values, line, color=color, linewidth=1.5, label=name)
-        if name in marks:
-            axes.plot([2], [marks[name]], "o", color=color, markersize=6, markerfacecolor=PAPER)
-            axes.annotate(
-                f"poster {marks[name]:g}, if t = 2",
-                (2, marks[name]),
-                (-8, 5),
-                ha="right",
-                textcoords="offset points",
-                fontsize=8,
-                color=color,
-                bbox=PLATE,
-            )
+    for (name, value), color in zip(marks.items(), (CONTENT, STYLE), strict=False):
+        label = f"poster, {name.lower()}: {value:g}, if its t is 2"
+        axes.plot([2], [value], "o", color=color, markersize=6, markerfacecolor=PAPER, linestyle="none", label=label)
     axes.set_ylim(0, 1)
     axes.set_xlabel("threshold t, percent of the range", **_TEXT)
     axes.set_ylabel("accuracy", **_TEXT)
