@@ -59,14 +59,14 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
-        sha256="3618726a31208d043c77ad8ba670d27b05f5638caff95820c1c1a2465942bf9e",
-        origin="trained by tools/replicate.py, run laptop, seed 0",
+        sha256="ee304b92c58f989a7c11af07d31c467ee8af079658bdae37586b4f38ca8d3bbc",
+        origin="trained by tools/replicate.py, run long, seed 0",
         licence="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
-        sha256="15c49e7b9ddc82c903ad67596084dd156fce6f9fabe3ce6ba31a4f73a27ba588",
-        origin="trained by tools/replicate.py, run laptop, seed 0",
+        sha256="b8925175538a162e259175c16e9202554eeda76734f9ccde40e9b1c4802976ba",
+        origin="trained by tools/replicate.py, run long, seed 0",
         licence="MIT",
     ),
 }

@@ -63,9 +63,10 @@ class ColorizerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a colorizer is trained; the defaults are the lab's.
+    """How a colorizer is trained; the defaults are those of the code that the poster's authors published for their sister paper
+    (called "the lab's" throughout), but that dropout works.
 
-    Source: the lab's code for Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400).
+    Source: Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400); github.com/ImagingLab/Colorizing-with-GANs.
     """
 
     width: int = 64  # channels of the first layer; sets the size of both networks
@@ -73,7 +74,7 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 16
     adversarial_weight: float = 1.0  # at 0 there is no discriminator
-    l1_weight: float = 100.0  # lambda in Eq. (4)
+    l1_weight: float = 100.0  # lambda in Eq. (4); of the mean over pixels and channels
     perceptual_weight: float = 0.0  # of VGG's features (PERCEPTUAL_LAYERS); the poster's "future research"
     structure_weight: float = 0.0  # of the difference between Sobel edges
     generator_lr: float = 3e-4
@@ -304,6 +305,7 @@ class Colorizer:
                 entry = training.run_epoch(batches, bar)
                 if validation is not None:
                     entry["accuracy"] = float(self.evaluate(validation)["accuracy"].mean())
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name != "seconds"})
                 self.history.append(entry)
                 if folder and fabric.is_global_zero:
                     _write_run(folder, training, validation)
@@ -463,7 +465,8 @@ class Training:
             if i % LOOK_EVERY == 0 or i == self.steps_per_epoch - 1:
                 means = {name: float(sums[name]) / counts[name] for name in sums}
                 self._check(means)
-                accuracy = {"accuracy": self.colorizer.history[-1].get("accuracy", 0)} if self.colorizer.history else {}
+                last = self.colorizer.history[-1] if self.colorizer.history else {}
+                accuracy = {"accuracy": last["accuracy"]} if "accuracy" in last else {}  # after the epoch before
                 bar.set_postfix({name: f"{value:.3f}" for name, value in {**means, **accuracy}.items()}, refresh=False)
         means = self.fabric.all_reduce(torch.tensor([means[name] for name in sorted(means)]), reduce_op="mean").tolist()
         entry = dict(zip(sorted(sums), means, strict=True))
@@ -499,7 +502,8 @@ class Training:
         """
         if state.get("run") != self._run():
             raise ColorizerError(
-                "the checkpoint is of another training (condition, size, recipe, seed or frames differ); choose another folder"
+                "the checkpoint is of another training (condition, size, recipe, seed or number of frames differ); choose "
+                "another folder"
             )
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])

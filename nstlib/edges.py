@@ -1,7 +1,8 @@
 """Conditions for colorization: grayscale, Canny, Sobel and XDoG; images in, one-channel conditions out.
 
 One convention for all: images (B, 3, H, W), RGB in [0, 1], become conditions (B, 1, H, W) in [0, 1] that look like ink on
-paper: white is 1, lines are dark. All run on the images' device; all but Canny are differentiable.
+paper: white is 1, lines are dark. All take and give tensors of the images' device (Canny
+joins its lines on the CPU); all but Canny are differentiable.
 """
 
 from __future__ import annotations

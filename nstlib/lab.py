@@ -333,6 +333,8 @@ class StyleLab(_Lab):
                 widgets.VBox([heading[1], *self._layers.values()]),
             ),
         )
+        for name, image in self._images.items():
+            self._show_source(name, image)
         self.reset()
 
     # what a user does
@@ -365,7 +367,6 @@ class StyleLab(_Lab):
                 other.stop()
                 if other is not self:
                     other._say("another lab paints now; Start begins anew here")
-            self._show_sources()
             begin = functools.partial(
                 StyleTransfer,
                 self._images["content"],
@@ -414,9 +415,8 @@ class StyleLab(_Lab):
             raise ValueError("at least one of the style's layers needs a weight above 0; the last weights stay in use")
         return Weights(self._content_weight.value, self._style_weight.value, self._tv_weight.value, layers)
 
-    def _show_sources(self) -> None:
-        for name, image in self._images.items():
-            self._pictures[name].value = _figure(resize(image, SOURCE), name, f"the {name} image")
+    def _show_source(self, name: str, image: Tensor) -> None:
+        self._pictures[name].value = _figure(resize(image, SOURCE), name, f"the {name} image")
 
     def _show(self, painting: Painting) -> None:
         history = painting.history
@@ -459,7 +459,9 @@ class StyleLab(_Lab):
     @_reporting
     def _on_upload(self, name: str, change: Any) -> None:
         if change["new"]:
-            self._images[name] = _uploaded_image(change["new"])
+            image = _uploaded_image(change["new"])
+            self._show_source(name, image)  # refuses what is too narrow to be shown, before it takes the other's place
+            self._images[name] = image
             self.reset()
 
 

@@ -61,7 +61,8 @@ class UNet(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Discriminator: is this patch of about 70 x 70 pixels, seen beside its condition, drawn or painted?
+    """Discriminator: is this patch of about 70 x 70 pixels, seen beside its condition, drawn or painted? In a frame
+    of 64 pixels, a patch in the middle is all of it.
 
     Source: Isola et al. 2017, section 3.2.2: C64-C128-C256-C512 at width 64, batch norm but in the first layer.
 

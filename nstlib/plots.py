@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 CONTENT, STYLE, INK, PAPER = "#2a6f97", "#d1495b", "#22223b", "#ffffff"
 DPI, SCREEN_DPI = 200, 110  # of saved files; of pictures within notebooks, which are kept small
-PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}  # behind text that stands on curves
 _TEXT = {"fontsize": 10, "color": INK}
 
 
@@ -219,12 +218,13 @@ def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequ
     return figure
 
 
-def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45) -> Figure:
+def colorization_figure(blocks: Sequence[Mapping[str, Any]], condition: str = "condition", side: float = 1.45) -> Figure:
     """Figures 3 and 4: condition, ground truth, colorized, one frame a row, blocks of rows side by side.
 
     Args:
         blocks: each with "title", "condition" (N, 1, H, W), "truth" and "painted" (N, 3, H, W), all in [0, 1], and "accuracy"
             (N,), which stands beside each row.
+        condition: what the conditions' column is called.
         side: height of a picture in inches.
     """
     gap, label, head, between = 0.06, 0.42, 0.62, 0.3
@@ -240,13 +240,15 @@ def colorization_figure(blocks: Sequence[Mapping[str, Any]], side: float = 1.45)
         figure.text(
             middle / total_width, 1 - 0.12 / total_height, block["title"], ha="center", va="top", fontsize=11, color=INK
         )
+        position = ((left + label - 0.07) / total_width, 1 - (head - 0.06) / total_height)
+        figure.text(*position, "acc.", ha="right", va="bottom", fontsize=9, color=INK)
         for r in range(len(block["truth"])):
             bottom = total_height - head - (r + 1) * (side + gap) + gap
             accuracy = f"{float(block['accuracy'][r]):.2f}"
             position = ((left + label - 0.07) / total_width, (bottom + side / 2) / total_height)
             figure.text(*position, accuracy, ha="right", va="center", fontsize=9, color=INK)
             pictures = (block["condition"][r].expand(3, -1, -1), block["truth"][r], block["painted"][r])
-            for c, (picture, name) in enumerate(zip(pictures, ("condition", "ground truth", "colorized"), strict=True)):
+            for c, (picture, name) in enumerate(zip(pictures, (condition, "ground truth", "colorized"), strict=True)):
                 x = left + label + c * (side * aspect + gap)
                 axes = figure.add_axes(
                     (x / total_width, bottom / total_height, side * aspect / total_width, side / total_height)
@@ -271,7 +273,8 @@ def first_and_worst(colorizer: Colorizer, frames: Dataset[Tensor], accuracy: Ten
         [
             {"title": f"the first {rows} held-out frames", **colorizer.compare(frames, range(rows))},
             {"title": f"the {rows} worst of {len(accuracy)}", **colorizer.compare(frames, worst)},
-        ]
+        ],
+        condition="grayscale" if colorizer.condition.operator == "grayscale" else "line-art",
     )
 
 
@@ -344,23 +347,15 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int,
 
 
 def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], marks: Mapping[str, float]) -> Figure:
-    """Accuracy against the threshold t; ``marks`` are the poster's values at t = 2, by the name of their curve."""
+    """Accuracy against the threshold t; ``marks`` are the poster's values, by the names of the first curves."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots()
     styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
     for (name, values), (line, color) in zip(curves.items(), styles, strict=False):
         axes.plot(thresholds, values, line, color=color, linewidth=1.5, label=name)
-        if name in marks:
-            axes.plot([2], [marks[name]], "o", color=color, markersize=6, markerfacecolor=PAPER)
-            axes.annotate(
-                f"poster {marks[name]:g}",
-                (2, marks[name]),
-                (7, -9),
-                textcoords="offset points",
-                fontsize=8,
-                color=color,
-                bbox=PLATE,
-            )
+    for (name, value), color in zip(marks.items(), (CONTENT, STYLE), strict=False):
+        label = f"poster, {name.lower()}: {value:g}, if its t is 2"
+        axes.plot([2], [value], "o", color=color, markersize=6, markerfacecolor=PAPER, linestyle="none", label=label)
     axes.set_ylim(0, 1)
     axes.set_xlabel("threshold t, percent of the range", **_TEXT)
     axes.set_ylabel("accuracy", **_TEXT)

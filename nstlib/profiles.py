@@ -17,7 +17,7 @@ _FIGURES = Path(__file__).parent.parent / "figures"
 
 @dataclass(frozen=True)
 class Profile:
-    """Sizes are the longer side in pixels."""
+    """Sizes are the longer side in pixels, those of frames the shorter."""
 
     name: str
     first_size: int  # the first picture, in notebook 00
@@ -35,7 +35,7 @@ class Profile:
     frame_recipe: str  # of nstlib.colorizer.RECIPES
     frames_per_epoch: int
     frame_epochs: int  # the poster's 30, but in tests
-    live_frames: int  # an epoch of the short training inside a notebook, which has frames as small as the cpu profile's
+    live_frames: int  # an epoch of the short training inside a notebook, at the same size
     live_epochs: int
     test_frames: int  # held-out frames that Table 1 is measured on
     ablation_frames: int  # an epoch of the variants in notebooks 09 to 12

@@ -28,12 +28,14 @@ POSTER = {"grayscale": 0.632, "canny": 0.32}  # accuracy after 30 epochs
 # grayscale as it is; lines found at twice the size, so that fine ones stay apart in small frames
 CONDITIONS = {"grayscale": Condition("grayscale"), "canny": Condition("canny", sigma=1.0, detail=2)}
 NAMES = {"grayscale": "Grayscale", "canny": "Line-art"}
-TEST_SEED = 1  # training has 0, 1, ... too, but never a shot of these splits
+TEST_SEED = 1  # trainings have 0, 1, ... too, but never a shot of the other splits
+FRESH_SEED = 10_000  # of frames of the training split that no training has seen
 
 
 def held_out(colorizer: Colorizer, split: str = "shots", length: int = 512) -> AnimeFrames:
-    """The frames that ``colorizer`` is measured on, in the size that it takes."""
-    return AnimeFrames(split, colorizer.size * colorizer.condition.detail, length, seed=TEST_SEED)
+    """The frames that ``colorizer`` is measured on, in the size that it takes; of "train", frames that it has not seen."""
+    seed = FRESH_SEED if split == "train" else TEST_SEED
+    return AnimeFrames(split, colorizer.size * colorizer.condition.detail, length, seed=seed)
 
 
 def summarize(values: dict[str, Tensor]) -> dict[str, float]:
@@ -84,15 +86,25 @@ def write_json(data: Any, path: str | os.PathLike[str]) -> None:
 
 
 def read_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All records in a folder, in the order of their names."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
+    """All records in a folder, in the order of their names.
+
+    Raises:
+        ValueError: one is damaged; the message names it.
+    """
+    records = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path.name} is damaged: {error}") from error
+    return records
 
 
 def table(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each condition and run, over its seeds: mean and, of several, standard deviation of every value.
 
     Returns:
-        Rows of plain values, in the poster's order of conditions, the longest run first; a value over seeds is
+        Rows of plain values, in the poster's order of conditions, more frames first; a value over seeds is
         {"mean": ..., "sd": ...}
         (no "sd" for one seed).
 
@@ -116,8 +128,9 @@ def table(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seconds": spread([entry["seconds"] for entry in group]),
                 "devices": sorted({entry["device"] for entry in group}),
                 **{
-                    split: {name: spread([entry[split][name] for entry in group]) for name in group[0][split]}
+                    split: {name: spread([entry[split][name] for entry in measured]) for name in measured[0][split]}
                     for split in ("shots", "scenes", "train")
+                    if (measured := [entry for entry in group if split in entry])
                 },
             }
         )
@@ -134,7 +147,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Table 1: the poster's accuracy beside ours, and what else was measured on the same held-out frames."""
     lines = [
-        "| condition | poster | ours, t = 2 | t = 5 | chroma, t = 2 | t = 5 | PSNR | SSIM | run | seeds | frames | minutes |",
+        "| condition | poster | ours, t = 2 | t = 5 | chroma, t = 2 | chroma, t = 5 | PSNR | SSIM | run | seeds "
+        "| epochs × frames | minutes |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -275,6 +275,11 @@ def test_progress_shows_losses_and_accuracy(frames, capsys):
     assert "accuracy=" in shown
 
 
+def test_progress_shows_no_accuracy_that_was_not_measured(frames, capsys):
+    tiny().fit(frames)
+    assert "accuracy" not in capsys.readouterr().err
+
+
 # resume
 
 RUN = """

@@ -45,6 +45,10 @@ def test_trains_both_conditions_and_measures(tmp_path):
     assert "laptop-canny-seed0: is there" in again.stdout
     assert "epoch" not in again.stdout, "nothing is trained twice"
 
+    other = replicate(tmp_path, "--frames", "64")
+    assert other.returncode == 1
+    assert "trained or measured otherwise (frames_per_epoch)" in other.stderr
+
 
 def test_a_wrong_argument_is_told(tmp_path):
     result = replicate(tmp_path, "--conditions", "crayon")

@@ -62,6 +62,31 @@ def test_records_older_than_a_recipes_field_go_with_newer_ones():
         table1.table([entry(seed=0), entry(seed=1, recipe={**newer, "structure_weight": 1.0})])
 
 
+def test_what_was_not_measured_is_absent():
+    first, second = entry(seed=0, accuracy=0.5), entry(seed=1, accuracy=0.7)
+    del second["train"]
+    (row,) = table1.table([first, second])
+    assert row["shots"]["accuracy"]["mean"] == 0.6
+    assert row["train"]["accuracy"] == {"mean": 0.5}
+    del first["train"]
+    assert "train" not in table1.table([first, second])[0]
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "long-canny-seed0.json").write_text("{")
+    with pytest.raises(ValueError, match=r"long-canny-seed0\.json is damaged"):
+        table1.read_records(tmp_path)
+
+
+def test_frames_to_measure_on_are_none_that_any_seed_trains_on():
+    colorizer = Colorizer("grayscale", 16, recipe=Recipe(width=4))
+    measured = table1.held_out(colorizer, "train", 200)
+    assert measured.split == "train"
+    for seed in range(5):
+        trained = AnimeFrames("train", 16, 200, seed=seed)
+        assert not {measured.shot(i) for i in range(200)} & {trained.shot(i) for i in range(200)}
+
+
 def test_seeds_of_different_settings_are_not_averaged():
     with pytest.raises(ValueError, match="differ in more than the seed"):
         table1.table([entry(seed=0), entry(seed=1, epochs=5)])

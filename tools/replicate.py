@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -26,11 +27,19 @@ VALIDATION_FRAMES = 64
 def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path, profile: profiles.Profile) -> None:
     """One colorizer: train it, or go on; save it; measure it; put it on record."""
     name = f"{run}-{condition}-seed{seed}"
-    if (out / "records" / f"{name}.json").exists():
-        print(f"{name}: is there")
-        return
     recipe = dataclasses.replace(RECIPES[profile.frame_recipe], epochs=profile.frame_epochs)
     colorizer = Colorizer(table1.CONDITIONS[condition], profile.frame_size, recipe=recipe, seed=seed)
+    if (out / "records" / f"{name}.json").exists():
+        there = json.loads((out / "records" / f"{name}.json").read_text(encoding="utf-8"))
+        wanted = {**colorizer.config(), "frames_per_epoch": frames_per_epoch, "test_frames": profile.test_frames}
+        different = [key for key in wanted if there.get(key) != wanted[key]]
+        if different:
+            raise ColorizerError(
+                f"{name} is there already, trained or measured otherwise ({', '.join(different)}); give this run another "
+                "name (--run) or another folder (--out)"
+            )
+        print(f"{name}: is there")
+        return
     size = profile.frame_size * colorizer.condition.detail
     frames = AnimeFrames("train", size, recipe.epochs * frames_per_epoch, seed=seed)  # fresh ones in every epoch
     validation = AnimeFrames("validation", size, min(VALIDATION_FRAMES, profile.test_frames))
@@ -59,7 +68,7 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
 def main(arguments: list[str]) -> int:
     profile = profiles.current()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="laptop", help="the name that the table gives it")
+    parser.add_argument("--run", default=profile.frame_recipe, help="the name that the table gives it")
     parser.add_argument("--frames", type=int, default=profile.frames_per_epoch, help="an epoch")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--conditions", nargs="+", choices=list(table1.CONDITIONS), default=list(table1.CONDITIONS))
