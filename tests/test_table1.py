@@ -152,6 +152,8 @@ def test_the_colorizers_that_ship_are_on_record(condition):
     assert measured == pytest.approx(on_record["shots"]["accuracy"], abs=0.03)
 
 
-@pytest.mark.parametrize("on_record", RECORDS, ids=lambda r: f"{r['run']}-{r['condition']['operator']}-{r['seed']}")
+@pytest.mark.parametrize(
+    "on_record", [r for r in RECORDS if "train" in r], ids=lambda r: f"{r['run']}-{r['condition']['operator']}-{r['seed']}"
+)
 def test_train_and_test_accuracy_lie_together(on_record):
     assert abs(on_record["train"]["accuracy"] - on_record["shots"]["accuracy"]) < 0.05
