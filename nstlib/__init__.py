@@ -3,10 +3,12 @@
 from nstlib import edges
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerError, Recipe
+from nstlib.cyclegan import CycleGAN, CycleRecipe
 from nstlib.edges import Condition
 from nstlib.frames import AnimeFrames, FrameFolder, VideoFrames
 from nstlib.images import ImageError, load_image, save_image
 from nstlib.losses import PerceptualLoss, content_loss, gram_matrix, style_loss, total_variation
+from nstlib.medical import MedicalPatches
 from nstlib.metrics import color_accuracy
 from nstlib.transfer import DivergenceError, StyleTransfer, TransferError, TransferResult, stylize
 from nstlib.vgg import FeatureExtractor
@@ -17,10 +19,13 @@ __all__ = [
     "Colorizer",
     "ColorizerError",
     "Condition",
+    "CycleGAN",
+    "CycleRecipe",
     "DivergenceError",
     "FeatureExtractor",
     "FrameFolder",
     "ImageError",
+    "MedicalPatches",
     "PerceptualLoss",
     "Recipe",
     "StyleTransfer",

@@ -270,6 +270,7 @@ def versus(value: dict[str, float], other: dict[str, float], digits: int = 3) ->
 
 
 def main(arguments: list[str]) -> int:
+    """The command; see the module."""
     from nstlib import profiles
 
     profile = profiles.current()

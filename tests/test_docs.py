@@ -132,7 +132,7 @@ def test_arrows_run_one_way():
     """The library's own order (images -> vgg -> losses -> transfer; edges, networks -> colorizer); plots and profiles are
     for notebooks and tools only."""
     order = ["files", "images", "assets", "color", "edges", "frames", "vgg", "losses", "transfer"]
-    order += ["networks", "metrics", "colorizer", "table1"]
+    order += ["networks", "metrics", "colorizer", "table1", "cyclegan", "medical", "ablations"]
     for module in order:
         imports = re.findall(r"^from nstlib\.(\w+) import", (ROOT / "nstlib" / f"{module}.py").read_text(), flags=re.MULTILINE)
         assert set(imports) <= set(order[: order.index(module)]), module
