@@ -45,7 +45,7 @@ def main() -> int:
             notebook = browser.Notebook(page, address.format("lab.ipynb"))
             notebook.run(0)
             page.get_by_alt_text("the picture after").wait_for(timeout=60_000)
-            kernel = psutil.Process(int(page.get_by_text("kernel ").last.inner_text().split()[-1]))
+            kernel = psutil.Process(int(notebook.cell(0).locator(".jp-OutputArea-output").first.inner_text().split()[-1]))
             page.get_by_role("button", name="Start", exact=True).click()
             session = page.context.new_cdp_session(page)
             session.send("HeapProfiler.enable")

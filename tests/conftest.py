@@ -10,3 +10,11 @@ from nstlib.images import load_image
 def photo():
     """A small photograph, 96 x 54 pixels; not to be changed in place."""
     return load_image(DATA / "washington.jpg", size=96)
+
+
+@pytest.fixture
+def fabric():
+    """One process on the CPU, in single precision."""
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")

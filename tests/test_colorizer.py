@@ -38,13 +38,6 @@ def batch(frames):
     return torch.stack([frames[i] for i in range(4)])
 
 
-@pytest.fixture
-def fabric():
-    from lightning_fabric import Fabric
-
-    return Fabric(accelerator="cpu", devices=1, precision="32-true")
-
-
 def tiny(condition="grayscale", seed=0, **changes):
     return Colorizer(condition, 16, recipe=dataclasses.replace(TINY, **changes), seed=seed)
 
