@@ -169,7 +169,7 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
     )
     if seed == 0:
         kept = profile.figures / "ablations" / f"{name}.png"
-        kept.parent.mkdir(exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         painted = colorizer.compare(sets["test"], range(min(SAMPLES, len(sets["test"]))))["painted"]
         save_image(torch.cat(list(painted), dim=2)[None], kept)
     record = {

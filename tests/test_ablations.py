@@ -64,13 +64,15 @@ def test_judged_on_other_lines_it_keeps_its_own():
 
 @pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime-10"])
 def test_a_run_leaves_a_record(name, tmp_path):
-    record = run(name, 0, SMOKE, tmp_path)
+    profile = replace(SMOKE, figures=tmp_path / "figures")
+    record = run(name, 0, profile, tmp_path)
     assert record["variant"] == name
     assert len(record["curve"]) == record["epochs"] + 1
     assert ("other_lines" in record) == (name == "canny-l1-gan")
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
-    again = run(name, 0, SMOKE, tmp_path)  # nothing is trained again
+    assert (tmp_path / "figures" / "ablations" / f"{name}.png").exists()
+    again = run(name, 0, profile, tmp_path)  # nothing is trained again
     assert again == record
 
 
