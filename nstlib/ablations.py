@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from nstlib.frames import AnimeFrames
 from nstlib.images import load_image, save_image
 from nstlib.medical import MedicalPatches
 from nstlib.metrics import PerceptualDistance, edge_agreement, measure
-from nstlib.table1 import CONDITIONS, TEST_SEED, processor, spread, write_json
+from nstlib.table1 import CONDITIONS, TEST_SEED, device_name, shown, spread, write_json
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "figures" / "ablations.json"
@@ -125,6 +126,11 @@ def data(variant: Variant, size: int, seed: int, frames: int, patches: int, test
     }
 
 
+@cache
+def _perceptual_distance() -> PerceptualDistance:
+    return PerceptualDistance()  # VGG is read once
+
+
 def judge(colorizer: Colorizer, frames: Dataset[Tensor], condition: Condition | None = None) -> dict[str, float]:
     """Everything that is measured, means over ``frames`` to four digits: Table 1's, edges, perceptual distance, and "ink", how
     dark the condition is.
@@ -132,7 +138,7 @@ def judge(colorizer: Colorizer, frames: Dataset[Tensor], condition: Condition | 
     Args:
         condition: another than the one it was trained on.
     """
-    trained_on, distance = colorizer.condition, PerceptualDistance()
+    trained_on, distance = colorizer.condition, _perceptual_distance()
     colorizer.condition = condition or trained_on
     parts: list[dict[str, Tensor]] = []
     try:
@@ -177,7 +183,7 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
         "seed": seed,
         "notebook": variant.notebook,
         "profile": profile.name,
-        "device": processor() if colorizer.device.type == "cpu" else torch.cuda.get_device_name(colorizer.device),
+        "device": device_name(colorizer.device),
         "condition": variant.condition.config(),
         "epochs": epochs,
         "frames_per_epoch": per_epoch,
@@ -205,11 +211,10 @@ def tune(loss: str, profile: Any, folder: Path) -> dict[str, float]:
     """Validation accuracy of line-art for each of the weights that might be taken, L1 and GAN beside it."""
     results = {}
     for weight in TUNED[loss]:
-        changes = {f"{loss}_weight": weight}
-        recipe = replace(RECIPES["laptop"], epochs=profile.ablation_epochs, **changes)
-        colorizer = Colorizer(CONDITIONS["canny"], profile.frame_size, recipe=recipe, seed=100)
-        variant = Variant("09", CONDITIONS["canny"], changes)
-        sets = data(variant, profile.frame_size, 100, recipe.epochs * profile.ablation_frames, 0, profile.test_frames)
+        variant = Variant("09", CONDITIONS["canny"], {f"{loss}_weight": weight})
+        colorizer = build(variant, profile.frame_size, profile.ablation_epochs, seed=100)
+        frames = profile.ablation_epochs * profile.ablation_frames
+        sets = data(variant, profile.frame_size, 100, frames, 0, profile.test_frames)
         colorizer.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=folder / f"tune-{loss}-{weight:g}")
         results[f"{weight:g}"] = round(float(colorizer.evaluate(sets["validation"])["accuracy"].mean()), 4)
         print(f"{loss} weight {weight:g}: validation accuracy {results[f'{weight:g}']:.4f}", flush=True)
@@ -245,11 +250,6 @@ MEASURES = {  # as tables head them, and to how many digits
     "edge_f1": ("edge F1", 3),
     "perceptual": ("perceptual distance", 3),
 }
-
-
-def shown(value: dict[str, float], digits: int = 3) -> str:
-    """As "0.231 ± 0.004"."""
-    return f"{value['mean']:.{digits}f}" + (f" ± {value['sd']:.{digits}f}" if "sd" in value else "")
 
 
 def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:

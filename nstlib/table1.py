@@ -58,7 +58,7 @@ def record(colorizer: Colorizer, run: str, frames_per_epoch: int, test_length: i
         "epochs": len(colorizer.history),
         "frames_per_epoch": frames_per_epoch,
         "seconds": round(sum(entry["seconds"] for entry in colorizer.history)),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "device": device_name(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "nstlib": version("nstlib")},
         "test_frames": test_length,
         **colorizer.config(),
@@ -67,6 +67,11 @@ def record(colorizer: Colorizer, run: str, frames_per_epoch: int, test_length: i
             for split in ("shots", "scenes", "train")
         },
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What a run was computed on: the GPU's name, or ``processor``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def processor() -> str:
@@ -156,10 +161,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         cells = [
             NAMES[row["condition"]],
             f"{row['poster']:g}",
-            f"**{_text(shots['accuracy'])}**",
-            *(_text(shots[name]) for name in ("accuracy_5", "chroma", "chroma_5")),
-            _text(shots["psnr"], 1),
-            _text(shots["ssim"]),
+            f"**{shown(shots['accuracy'])}**",
+            *(shown(shots[name]) for name in ("accuracy_5", "chroma", "chroma_5")),
+            shown(shots["psnr"], 1),
+            shown(shots["ssim"]),
             row["run"],
             str(len(row["seeds"])),
             f"{row['epochs']} × {row['frames_per_epoch']:,}",
@@ -178,5 +183,6 @@ def _setting(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(value: dict[str, float], digits: int = 3) -> str:
+def shown(value: dict[str, float], digits: int = 3) -> str:
+    """What ``spread`` gives, as "0.231 ± 0.004"."""
     return f"{value['mean']:.{digits}f}" + (f" ± {value['sd']:.{digits}f}" if "sd" in value else "")

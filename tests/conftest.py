@@ -1,8 +1,10 @@
 """What several test files share."""
 
 import pytest
+import torch
 
 from nstlib.assets import DATA
+from nstlib.frames import AnimeFrames
 from nstlib.images import load_image
 
 
@@ -10,6 +12,18 @@ from nstlib.images import load_image
 def photo():
     """A small photograph, 96 x 54 pixels; not to be changed in place."""
     return load_image(DATA / "washington.jpg", size=96)
+
+
+@pytest.fixture
+def frames():
+    """Few and tiny: to train on in a test."""
+    return AnimeFrames("train", 16, 32)
+
+
+@pytest.fixture
+def batch(frames):
+    """Four of them."""
+    return torch.stack([frames[i] for i in range(4)])
 
 
 @pytest.fixture

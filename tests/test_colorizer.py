@@ -28,16 +28,6 @@ TINY = Recipe(width=4, epochs=2, batch_size=4, generator_lr=2e-3, discriminator_
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def frames():
-    return AnimeFrames("train", 16, 32)
-
-
-@pytest.fixture
-def batch(frames):
-    return torch.stack([frames[i] for i in range(4)])
-
-
 def tiny(condition="grayscale", seed=0, **changes):
     return Colorizer(condition, 16, recipe=dataclasses.replace(TINY, **changes), seed=seed)
 

@@ -6,21 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import l1_loss
 
-from nstlib import AnimeFrames
 from nstlib.colorizer import Colorizer, ColorizerError, Recipe, Training
 from nstlib.cyclegan import CycleGAN, CycleRecipe, Discriminators, as_lab
 
 TINY = CycleRecipe(width=4, blocks=1, epochs=2, batch_size=4, pool=8)
-
-
-@pytest.fixture
-def frames():
-    return AnimeFrames("train", 16, 32)
-
-
-@pytest.fixture
-def batch(frames):
-    return torch.stack([frames[i] for i in range(4)])
 
 
 def tiny(seed=0, **changes):
