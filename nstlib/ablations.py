@@ -40,10 +40,10 @@ RECORDS = ROOT / "figures" / "ablations.json"
 VALIDATION_FRAMES = 64
 SAMPLES = 8  # held-out frames that are kept as painted
 
-# The weights of the losses that the poster has not, chosen by --tune: the best validation accuracy after a run of seed 100.
+# The weights of the losses that the poster has not, chosen by --tune: the best on validation frames after a run of seed 100.
 PERCEPTUAL_WEIGHT = 10.0
 STRUCTURE_WEIGHT = 10.0
-TUNED = {"perceptual": (0.0, 1.0, 3.0, 10.0, 30.0), "structure": (0.0, 1.0, 3.0, 10.0, 30.0)}  # 0 is the poster's
+TUNED = {"perceptual": (0.0, 1.0, 3.0, 10.0, 30.0), "structure": (0.0, 3.0, 10.0, 30.0)}  # 0 is the poster's
 
 LINES = {
     "canny": CONDITIONS["canny"],
@@ -174,10 +174,14 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
         sets["train"], frames_per_epoch=per_epoch, validation=sets["validation"], folder=folder / f"{name}-seed{seed}"
     )
     if seed == 0:
-        kept = profile.figures / "ablations" / f"{name}.png"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        painted = colorizer.compare(sets["test"], range(min(SAMPLES, len(sets["test"]))))["painted"]
-        save_image(torch.cat(list(painted), dim=2)[None], kept)
+        sample = colorizer.compare(sets["test"], range(min(SAMPLES, len(sets["test"]))))
+        kept = {name: sample["painted"]}
+        if isinstance(colorizer, CycleGAN):
+            kept[f"{name}-there-and-back"] = colorizer.draw(sample["painted"]).cpu().expand(-1, 3, -1, -1)
+            kept[f"{name}-drawn"] = colorizer.draw(sample["truth"]).cpu().expand(-1, 3, -1, -1)
+        (profile.figures / "ablations").mkdir(parents=True, exist_ok=True)
+        for title, images in kept.items():
+            save_image(torch.cat(list(images), dim=2)[None], profile.figures / "ablations" / f"{title}.png")
     record = {
         "variant": name,
         "seed": seed,
@@ -200,6 +204,8 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
 def paintings(name: str) -> Tensor:
     """What a variant's first seed made of the first test frames, (N, 3, H, W), RGB in [0, 1].
 
+    Of a CycleGAN there are also "NAME-there-and-back", line-art drawn from its paintings, and "NAME-drawn", from the truth.
+
     Raises:
         nstlib.ImageError: it is not on record.
     """
@@ -207,17 +213,20 @@ def paintings(name: str) -> Tensor:
     return torch.cat(sheet.split(sheet.shape[2], dim=3))
 
 
-def tune(loss: str, profile: Any, folder: Path) -> dict[str, float]:
-    """Validation accuracy of line-art for each of the weights that might be taken, L1 and GAN beside it."""
+def tune(loss: str, profile: Any, folder: Path) -> dict[str, dict[str, float]]:
+    """What line-art comes to on validation frames (``judge``) with each of the weights that might be taken, L1 and GAN beside
+    it."""
     results = {}
     for weight in TUNED[loss]:
         variant = Variant("09", CONDITIONS["canny"], {f"{loss}_weight": weight})
         colorizer = build(variant, profile.frame_size, profile.ablation_epochs, seed=100)
         frames = profile.ablation_epochs * profile.ablation_frames
         sets = data(variant, profile.frame_size, 100, frames, 0, profile.test_frames)
-        colorizer.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=folder / f"tune-{loss}-{weight:g}")
-        results[f"{weight:g}"] = round(float(colorizer.evaluate(sets["validation"])["accuracy"].mean()), 4)
-        print(f"{loss} weight {weight:g}: validation accuracy {results[f'{weight:g}']:.4f}", flush=True)
+        run_folder = folder / (f"tune-{loss}-{weight:g}" if weight else "tune-0")
+        colorizer.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=run_folder)
+        found = results[f"{weight:g}"] = judge(colorizer, sets["validation"])
+        values = ", ".join(f"{name} {found[name]:.4f}" for name in ("accuracy", "edge_f1", "perceptual"))
+        print(f"{loss} weight {weight:g}: {values}", flush=True)
     return results
 
 
@@ -252,11 +261,20 @@ MEASURES = {  # as tables head them, and to how many digits
 }
 
 
-def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Variants (label -> ``summary``) as a Markdown table, a column for each of ``MEASURES``."""
-    lines = ["| | " + " | ".join(title for title, _ in MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|"]
+LINE_MEASURES = {  # those of lines
+    "edge_precision": ("edge precision", 3),
+    "edge_recall": ("edge recall", 3),
+    **{key: MEASURES[key] for key in ("edge_f1", "accuracy", "chroma", "perceptual")},
+}
+
+
+def table(
+    measured: dict[str, dict[str, dict[str, float]]], measures: dict[str, tuple[str, int]] = MEASURES, first: str = ""
+) -> str:
+    """Variants (label -> ``summary``) as a Markdown table, a column for each of ``measures``; ``first`` heads the labels."""
+    lines = [f"| {first} | " + " | ".join(title for title, _ in measures.values()) + " |", "|---" * (len(measures) + 1) + "|"]
     for label, values in measured.items():
-        cells = [shown(values[key], digits) for key, (_, digits) in MEASURES.items()]
+        cells = [shown(values[key], digits) for key, (_, digits) in measures.items()]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.colorizer import Colorizer, Recipe, Training
 from nstlib.edges import Condition
+from nstlib.images import check_images
 from nstlib.networks import PatchGAN, ResNetGenerator
 
 
@@ -64,6 +66,23 @@ class CycleGAN(Colorizer):
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
         return Generators(self.recipe), Discriminators(self.recipe, self.size)
+
+    @torch.inference_mode()
+    def draw(self, image: Tensor) -> Tensor:
+        """Take the other direction: colours to line-art.
+
+        Args:
+            image: shape (B, 3, H, W), RGB in [0, 1].
+
+        Returns:
+            Shape (B, 1, H, W) in [0, 1], ink on paper.
+
+        Raises:
+            ImageError: not such images.
+        """
+        scaled = scale_lab(rgb_to_lab(check_images(image).to(self.device).float()))
+        drawn = self.generator.eval().draw(scaled.to(memory_format=torch.channels_last))
+        return ((drawn[:, :1] + 1) / 2).contiguous()
 
     def training_step(self, frames: Tensor, training: Training) -> dict[str, Tensor]:
         """One step on a batch (B, 3, H, W), RGB in [0, 1]: line-art of its first half, colours of its second.

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import l1_loss
 
+from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.colorizer import Colorizer, ColorizerError, Recipe, Training
 from nstlib.cyclegan import CycleGAN, CycleRecipe, Discriminators, as_lab
+from nstlib.images import ImageError
 
 TINY = CycleRecipe(width=4, blocks=1, epochs=2, batch_size=4, pool=8)
 
@@ -90,6 +92,17 @@ def test_resumed_it_ends_with_the_same_weights(frames, tmp_path):
     again.fit(frames, folder=tmp_path, progress=False)
     expected, found = weights(alone), weights(again)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_draws_what_the_other_generator_makes_of_colours(batch):
+    model = tiny()
+    drawn = model.draw(batch[:2])
+    colors = scale_lab(rgb_to_lab(batch[:2]))
+    assert drawn.shape == (2, 1, *batch.shape[2:])
+    assert torch.allclose(drawn * 2 - 1, model.generator.eval().draw(colors)[:, :1], atol=1e-5)
+    assert 0 <= drawn.min() < drawn.max() <= 1
+    with pytest.raises(ImageError):
+        model.draw(batch[:, :1])
 
 
 def test_paints_saves_and_loads(tmp_path):
