@@ -33,10 +33,11 @@ from nstlib.frames import AnimeFrames
 from nstlib.images import load_image, save_image
 from nstlib.medical import MedicalPatches
 from nstlib.metrics import PerceptualDistance, edge_agreement, measure
-from nstlib.table1 import CONDITIONS, TEST_SEED, device_name, shown, spread, write_json
+from nstlib.table1 import CONDITIONS, TEST_SEED, device_name, shown, spread, summarize, write_json
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "figures" / "ablations.json"
+TUNING = ROOT / "figures" / "ablations_tuning.json"
 VALIDATION_FRAMES = 64
 SAMPLES = 8  # held-out frames that are kept as painted
 
@@ -131,30 +132,33 @@ def _perceptual_distance() -> PerceptualDistance:
     return PerceptualDistance()  # VGG is read once
 
 
-def judge(colorizer: Colorizer, frames: Dataset[Tensor], condition: Condition | None = None) -> dict[str, float]:
+def judge(colorizer: Colorizer, frames: Dataset[Tensor]) -> dict[str, float]:
     """Everything that is measured, means over ``frames`` to four digits: Table 1's, edges, perceptual distance, and "ink", how
-    dark the condition is.
-
-    Args:
-        condition: another than the one it was trained on.
-    """
-    trained_on, distance = colorizer.condition, _perceptual_distance()
-    colorizer.condition = condition or trained_on
+    dark the condition is."""
     parts: list[dict[str, Tensor]] = []
+    for start in range(0, len(frames), 32):
+        batch = colorizer.compare(frames, range(start, min(start + 32, len(frames))))
+        parts.append(
+            {
+                **measure(batch["painted"], batch["truth"]),
+                **edge_agreement(batch["painted"], batch["truth"]),
+                "perceptual": _perceptual_distance()(batch["painted"], batch["truth"]),
+                "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
+            }
+        )
+    return summarize({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def on_every_line(colorizer: Colorizer, frames: Dataset[Tensor]) -> dict[str, float]:
+    """Accuracy (t = 2) when it is given lines of each kind in ``LINES``, whatever it was trained on."""
+    own, results = colorizer.condition, {}
     try:
-        for start in range(0, len(frames), 32):
-            batch = colorizer.compare(frames, range(start, min(start + 32, len(frames))))
-            parts.append(
-                {
-                    **measure(batch["painted"], batch["truth"]),
-                    **edge_agreement(batch["painted"], batch["truth"]),
-                    "perceptual": distance(batch["painted"], batch["truth"]),
-                    "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
-                }
-            )
+        for name, condition in LINES.items():
+            colorizer.condition = condition
+            results[name] = round(float(colorizer.evaluate(frames)["accuracy"].mean()), 4)
     finally:
-        colorizer.condition = trained_on
-    return {name: round(float(torch.cat([part[name] for part in parts]).mean()), 4) for name in parts[0]}
+        colorizer.condition = own
+    return results
 
 
 def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
@@ -196,9 +200,22 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
         "curve": [round(before, 4), *(round(entry["accuracy"], 4) for entry in history)],  # validation, t = 2
         "test": judge(colorizer, sets["test"]),
     }
-    if variant.notebook == "11" or name == "canny-l1-gan":  # lines of other kinds, that it was not trained on
-        record["other_lines"] = {other: judge(colorizer, sets["test"], condition) for other, condition in LINES.items()}
+    if variant.notebook == "11" or name == "canny-l1-gan":
+        record["lines"] = on_every_line(colorizer, sets["test"])
     return record
+
+
+def sample(name: str) -> dict[str, Tensor]:
+    """The first test frames as on record: "condition" (N, 1, H, W), "truth" and what the first seed "painted" (N, 3, H, W), all
+    in [0, 1].
+
+    Raises:
+        nstlib.ImageError: it is not on record.
+    """
+    variant, painted = VARIANTS[name], paintings(name)
+    test = data(variant, painted.shape[2], 0, 1, 1, len(painted))["test"]
+    frames = torch.stack([test[i] for i in range(len(test))])
+    return {"condition": variant.condition(frames), "truth": variant.condition.reduce(frames), "painted": painted}
 
 
 def paintings(name: str) -> Tensor:
@@ -233,9 +250,26 @@ def tune(loss: str, profile: Any, folder: Path) -> dict[str, dict[str, float]]:
 # --- what is on record --------------------------------------------------------------------------------------------------
 
 
-def read(path: Path = RECORDS) -> list[dict[str, Any]]:
-    """All records; none if there is no such file."""
+def read(path: Path = RECORDS) -> Any:
+    """All records, or what else ``path`` holds; nothing if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracy of each variant on lines of every kind, mean and deviation over the seeds: trained on -> tested on -> value."""
+    found = {name: [record["lines"] for record in records if record["variant"] == name] for name in names}
+    return {name: {line: spread([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
+
+
+def reached(records: Sequence[dict[str, Any]], name: str, level: float) -> int | None:
+    """After how many steps a variant's validation accuracy, mean over the seeds, is first at ``level``; None if it never is.
+
+    It was measured once an epoch, so that the answer is a multiple of an epoch's steps.
+    """
+    found = [record for record in records if record["variant"] == name]
+    curve = torch.tensor([record["curve"] for record in found]).mean(0)
+    epochs = (curve >= level).nonzero()
+    return int(epochs[0]) * found[0]["steps"] // found[0]["epochs"] if len(epochs) else None
 
 
 def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nstlib import AnimeFrames, ablations, profiles
-from nstlib.ablations import LINES, VARIANTS, build, judge, run, summary
+from nstlib.ablations import LINES, VARIANTS, build, judge, on_every_line, run, summary
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.cyclegan import CycleGAN
@@ -54,12 +54,37 @@ def test_going_on_is_from_the_weights_that_ship():
 
 
 def test_judged_on_other_lines_it_keeps_its_own():
-    colorizer = Colorizer(LINES["canny"], 16)
-    own = judge(colorizer, AnimeFrames("shots", 32, 3))
-    other = judge(colorizer, AnimeFrames("shots", 32, 3), LINES["sobel"])
+    colorizer, frames = Colorizer(LINES["canny"], 16), AnimeFrames("shots", 32, 3)
+    own, lines = judge(colorizer, frames), on_every_line(colorizer, frames)
     assert colorizer.condition is LINES["canny"]
-    assert own["ink"] != other["ink"]
+    assert lines["canny"] == own["accuracy"]
+    assert list(lines) == list(LINES)
+    other = Colorizer(LINES["sobel"], 16)
+    other.generator = colorizer.generator
+    assert judge(other, frames)["accuracy"] == lines["sobel"]
     assert {"accuracy", "chroma", "psnr", "ssim", "edge_f1", "perceptual", "ink"} <= set(own)
+
+
+def test_trained_on_one_tested_on_another():
+    records = [{"variant": "a", "lines": dict.fromkeys(LINES, value)} for value in (0.2, 0.3)]
+    assert ablations.across(records, ["a"])["a"]["xdog"] == {"mean": 0.25, "sd": pytest.approx(0.0707, abs=1e-3)}
+
+
+def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
+    records = [{"variant": "a", "steps": 30, "epochs": 3, "curve": curve} for curve in ([0, 0.1, 0.4, 0.4], [0, 0.2, 0.2, 0.6])]
+    assert ablations.reached(records, "a", 0.3) == 20
+    assert ablations.reached(records, "a", 0.0) == 0
+    assert ablations.reached(records, "a", 0.6) is None
+
+
+def test_what_is_kept_of_a_run_is_shown_beside_its_frames(monkeypatch, tmp_path):
+    monkeypatch.setattr(ablations, "RECORDS", tmp_path / "ablations.json")
+    run("canny-l1", 0, replace(SMOKE, figures=tmp_path), tmp_path / "runs")
+    kept = ablations.sample("canny-l1")
+    assert kept["truth"].shape == kept["painted"].shape == (8, 3, 32, 32)
+    test = AnimeFrames("shots", 64, SMOKE.test_frames, seed=ablations.TEST_SEED)
+    assert torch.equal(kept["truth"][3], VARIANTS["canny-l1"].condition.reduce(test[3][None])[0])
+    assert kept["condition"].shape == (8, 1, 32, 32)
 
 
 @pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime-10"])
@@ -68,7 +93,7 @@ def test_a_run_leaves_a_record(name, tmp_path):
     record = run(name, 0, profile, tmp_path)
     assert record["variant"] == name
     assert len(record["curve"]) == record["epochs"] + 1
-    assert ("other_lines" in record) == (name == "canny-l1-gan")
+    assert ("lines" in record) == (name == "canny-l1-gan")
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}
