@@ -118,23 +118,20 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
     return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
 
 
-def mixed(image: Tensor, sigma: float = 1.0) -> Tensor:
-    """Each image by an operator of its own, drawn at random from Canny, Sobel and XDoG: to train on all kinds of lines.
-
-    The random numbers are PyTorch's.
+def mixed(image: Tensor) -> Tensor:
+    """Lines of all kinds, to train on: the images of a batch take turns with Canny, Sobel and XDoG.
 
     Args:
-        image: shape (B, 3, H, W), RGB in [0, 1].
-        sigma: of each, in pixels; above 0.
+        image: shape (B, 3, H, W), RGB in [0, 1]. A single image gets Canny's lines.
 
     Returns:
         Shape (B, 1, H, W), in [0, 1].
 
     Raises:
-        ImageError: not such images, or ``sigma`` out of range.
+        ImageError: not such images.
     """
-    drawn = torch.randint(3, (len(image),)).tolist()
-    return torch.cat([(canny, sobel, xdog)[i](frame[None], sigma) for i, frame in zip(drawn, image, strict=True)])
+    check_images(image)
+    return torch.cat([(canny, sobel, xdog)[i % 3](frame[None]) for i, frame in enumerate(image)])
 
 
 def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
