@@ -200,6 +200,8 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
         "curve": [round(before, 4), *(round(entry["accuracy"], 4) for entry in history)],  # validation, t = 2
         "test": judge(colorizer, sets["test"]),
     }
+    if variant.share is not None:
+        record["patches"] = len(sets["train"])
     if variant.notebook == "11" or name == "canny-l1-gan":
         record["lines"] = on_every_line(colorizer, sets["test"])
     return record

@@ -346,6 +346,32 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int,
     return figure
 
 
+def heat_table(values: Mapping[str, Mapping[str, float]], rows: str, columns: str) -> Figure:
+    """A table of numbers, the higher the darker.
+
+    Args:
+        values: row -> column -> number; the columns are the same in all rows.
+        rows, columns: what they are, as headings.
+    """
+    names = list(next(iter(values.values())))
+    numbers = np.array([[row[name] for name in names] for row in values.values()])
+    figure = Figure(figsize=(2.4 + 1.05 * len(names), 1.0 + 0.42 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(numbers, cmap="Blues", vmin=0, aspect="auto")
+    for (y, x), number in np.ndenumerate(numbers):
+        axes.text(
+            x, y, f"{number:.3f}", ha="center", va="center", color=PAPER if number > 0.6 * numbers.max() else INK, fontsize=9
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_title(columns, **_TEXT)
+    axes.set_ylabel(rows, **_TEXT)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure
+
+
 def accuracy_curves(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], marks: Mapping[str, float]) -> Figure:
     """Accuracy against the threshold t; ``marks`` are the poster's values, by the names of the first curves."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")

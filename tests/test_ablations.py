@@ -94,6 +94,7 @@ def test_a_run_leaves_a_record(name, tmp_path):
     assert record["variant"] == name
     assert len(record["curve"]) == record["epochs"] + 1
     assert ("lines" in record) == (name == "canny-l1-gan")
+    assert record.get("patches") == (2 if name == "medical-canny-anime-10" else None)
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}

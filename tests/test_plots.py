@@ -114,6 +114,20 @@ def test_bars_have_the_means_and_whiskers_the_deviations():
     assert right.get_title() == "alike"
 
 
+def test_a_heat_table_has_its_numbers_in_their_places():
+    figure = plots.heat_table({"a": {"x": 0.1, "y": 0.2}, "b": {"x": 0.3, "y": 0.4}}, "trained on", "tested on")
+    axes = figure.axes[0]
+    assert {(t.get_position(), t.get_text()) for t in axes.texts} == {
+        ((0, 0), "0.100"),
+        ((1, 0), "0.200"),
+        ((0, 1), "0.300"),
+        ((1, 1), "0.400"),
+    }
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert (axes.get_ylabel(), axes.get_title()) == ("trained on", "tested on")
+
+
 def test_learning_curves_are_means_over_the_seeds():
     figure = plots.learning_curves({"a": [[0.0, 0.2, 0.4], [0.0, 0.4, 0.6]], "b": [[0.1, 0.1, 0.1]]}, 300, "accuracy")
     a, b = figure.axes[0].lines
