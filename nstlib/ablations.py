@@ -44,7 +44,7 @@ SAMPLES = 8  # held-out frames that are kept as painted
 # The weights of the losses that the poster has not, chosen by --tune: the best on validation frames after a run of seed 100.
 PERCEPTUAL_WEIGHT = 10.0
 STRUCTURE_WEIGHT = 10.0
-TUNED = {"perceptual": (0.0, 0.03, 0.1, 0.3, 1.0), "structure": (0.0, 3.0, 10.0, 30.0)}  # 0 is the poster's
+TUNED = {"perceptual": (0.0, 0.03, 0.1, 0.3, 1.0), "structure": (0.0, 10.0, 30.0, 100.0)}  # 0 is the poster's
 
 LINES = {
     "canny": CONDITIONS["canny"],

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
-from nstlib.edges import Condition, sobel
+from nstlib.edges import Condition, gradient
 from nstlib.files import atomic_write
 from nstlib.images import ImageError, check_images, save_image
 from nstlib.losses import PerceptualLoss, check_weight
@@ -76,7 +76,7 @@ class Recipe:
     adversarial_weight: float = 1.0  # at 0 there is no discriminator
     l1_weight: float = 100.0  # lambda in Eq. (4); of the mean over pixels and channels
     perceptual_weight: float = 0.0  # of VGG's features (PERCEPTUAL_LAYERS); the poster's "future research"
-    structure_weight: float = 0.0  # of the difference between Sobel edges
+    structure_weight: float = 0.0  # of the difference between Sobel edges, of lightness
     generator_lr: float = 3e-4
     discriminator_lr: float = 3e-5
     beta1: float = 0.0  # of Adam
@@ -231,11 +231,11 @@ class Colorizer:
         if recipe.adversarial_weight:
             losses["adversarial"] = F.softplus(-training.judge(condition, painted)).mean()
         losses["l1"] = (painted.float() - colors).abs().mean()
-        # beyond the poster: be near to what VGG sees in it, have edges where it has
+        # beyond the poster: be near to what VGG sees in it, step up and down in lightness where it does
         if recipe.perceptual_weight:
             losses["perceptual"] = training.perceptual(_visible(painted), _visible(colors))
         if recipe.structure_weight:
-            losses["structure"] = (sobel(_visible(painted)) - sobel(_visible(colors))).abs().mean()
+            losses["structure"] = (_steps(painted) - _steps(colors)).abs().mean()
         self._improve_generator(losses, training)
         return losses
 
@@ -517,6 +517,15 @@ def _visible(scaled: Tensor) -> Tensor:
     """What the networks see or paint, as RGB in [0, 1]. Clipping has no gradient; here it passes as if nothing were clipped."""
     rgb = lab_to_rgb(unscale_lab(scaled.float()), clip=False)
     return rgb + (rgb.clamp(0, 1) - rgb).detach()
+
+
+def _steps(scaled: Tensor) -> Tensor:
+    """Sobel's derivatives of the lightness, downwards, then to the right, (2 B, 1, H, W); 1 is a step over half of its range.
+
+    Not the magnitude, which is the same on both sides of a line drawn lighter or darker; not of RGB: out of gamut, lightness
+    still has a slope (trainings with either collapsed at weights that serve here).
+    """
+    return torch.cat(gradient(scaled[:, :1].float())) / 4
 
 
 def default_fabric() -> Fabric:

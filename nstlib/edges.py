@@ -55,7 +55,7 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         gray = grayscale(image)
         # what lies outside the image does not count: a blurred image of ones tells how much lies inside
         inside = _gaussian(torch.ones_like(gray[:1]), sigma) + torch.finfo(gray.dtype).eps
-        down, right = _gradient(_gaussian(gray, sigma) / inside)
+        down, right = gradient(_gaussian(gray, sigma) / inside)
         magnitude = torch.hypot(down, right)
         weak = _ridges(down, right, magnitude) & (magnitude >= low) & (magnitude > 0)
         strong = weak & (magnitude >= high)
@@ -82,10 +82,24 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
     """
     if not 0 <= threshold < math.inf:
         raise ImageError(f"Sobel's threshold must be 0 or more, not {threshold!r}")
-    down, right = _gradient(_gaussian(grayscale(image), sigma, "replicate"))
+    down, right = gradient(_gaussian(grayscale(image), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
     magnitude = (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
     return (magnitude <= threshold).to(magnitude.dtype) if threshold else 1 - magnitude
+
+
+def gradient(gray: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel's derivatives, downwards and to the right, with the kernel 1-2-1: a step from black to white has 4.
+
+    Args:
+        gray: shape (B, 1, H, W).
+
+    Returns:
+        Two tensors of the same shape.
+    """
+    kernel = gray.new_tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
+    both = F.conv2d(F.pad(gray, (1, 1, 1, 1), mode="replicate"), torch.stack((kernel, kernel.T))[:, None])
+    return both[:, :1], both[:, 1:]
 
 
 def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, epsilon: float = 0.6, phi: float = 10.0) -> Tensor:
@@ -145,13 +159,6 @@ def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
     kernel = kernel / kernel.sum()
     padded = F.pad(gray, (radius,) * 4, mode=border)
     return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])
-
-
-def _gradient(gray: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel's derivatives, downwards and to the right, without normalisation."""
-    kernel = gray.new_tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
-    both = F.conv2d(F.pad(gray, (1, 1, 1, 1), mode="replicate"), torch.stack((kernel, kernel.T))[:, None])
-    return both[:, :1], both[:, 1:]
 
 
 def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
