@@ -106,8 +106,8 @@ def test_perceptual_and_structure_losses_are_those_of_the_pictures(batch, fabric
     losses = colorizer.training_step(batch, Training(colorizer, fabric, 32, 32))
     expected = PerceptualLoss(PERCEPTUAL_LAYERS)(shown, drawn)
     assert losses["perceptual"].item() == pytest.approx(expected.item(), rel=0.02)
-    light = [image[:, :1].double().numpy() for image in (painted.detach(), colors)]
-    steps = [[scipy.ndimage.sobel(image, axis, mode="nearest") / 4 for axis in (2, 3)] for image in light]
+    light = [image[:, 0].double().numpy() for image in (painted.detach(), colors)]
+    steps = [[scipy.ndimage.sobel(image, axis, mode="nearest") / 4 for image in images for axis in (0, 1)] for images in light]
     assert losses["structure"].item() == pytest.approx(np.abs(np.subtract(*steps)).mean(), rel=1e-3)
 
 
