@@ -169,7 +169,7 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
     """
     variant = VARIANTS[name]
     size = MEDICAL_SIZE if variant.share else profile.frame_size
-    colorizer = build(variant, size, profile.ablation_epochs * (3 if variant.share else 1), seed)
+    colorizer = build(variant, size, profile.ablation_epochs * (2 if variant.share else 1), seed)
     per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
     epochs = colorizer.recipe.epochs
     sets = data(variant, size, seed, epochs * per_epoch, profile.patches, profile.test_frames)
