@@ -39,6 +39,18 @@ def test_a_variant_differs_in_what_it_says(name):
     assert different == (expected[loss] if loss else {"generator_lr"})
 
 
+def test_weights_are_those_that_tuning_chose():
+    tuning = ablations.read(ablations.TUNING)
+    for name, chosen in (("perceptual", ablations.PERCEPTUAL_WEIGHT), ("structure", ablations.STRUCTURE_WEIGHT)):
+        poster = tuning[name]["0"]["accuracy"]
+        assert chosen == max(float(weight) for weight, found in tuning[name].items() if found["accuracy"] > 0.98 * poster)
+    accuracy = {float(weight): found["accuracy"] for weight, found in tuning["perceptual-gan"].items()}
+    assert max(accuracy, key=accuracy.get) == ablations.PERCEPTUAL_WEIGHT_ALONE
+    assert {name: tuple(map(float, tried)) for name, tried in tuning.items()} == {
+        name: weights for name, (_, weights, _) in ablations.TUNED.items()
+    }
+
+
 def test_every_notebook_has_its_variants():
     assert {variant.notebook for variant in VARIANTS.values()} == {"09", "10", "11", "12"}
     assert sum(variant.share is not None for variant in VARIANTS.values()) == 2 * 2 * 3
