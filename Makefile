@@ -2,11 +2,12 @@
 # make replicate: train both colorizers and measure Table 1 from them
 # make assets: fetch data/ again and check it               make bench: speed against plain loops; memory of the lab
 # make course: the problem sets as students get them, from course/source
+# make docs: README and notebooks as web pages, in build/docs
 # make screenshots: photograph the labs of notebook 04 in Chromium
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test replicate lab bench assets screenshots course
+.PHONY: figures test replicate lab bench assets screenshots course docs
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -37,6 +38,10 @@ course: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 course: $(VENV)/ready
 	cd course && for set in ps1 ps2 ps3; do nbgrader generate_assignment $$set --create --force || exit 1; done
 
+docs: $(VENV)/ready
+	$(RUN) -m sphinx -W --keep-going -q -b html -c docs . build/docs
+	@echo "build/docs/docs/index.html"
+
 screenshots: $(VENV)/ready
 	$(RUN) tools/photograph_labs.py
 
@@ -44,5 +49,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; say make PYTHON=python3.12" if not (3, 10) <= v < (3, 14) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,course]"
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,course,docs]"
 	@touch $@

@@ -3,6 +3,7 @@
     python -m nstlib.ablations --list                       what there is, and how much of it is done
     python -m nstlib.ablations [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
     python -m nstlib.ablations --tune perceptual            choose a loss's weight, on validation frames
+    python -m nstlib.ablations --table                      what came out for line-art, as the README shows it
 
 A variant is a colorizer with another condition, another loss, other data or another start; the training loop is
 ``Colorizer.fit`` for all of them. Sizes come from the profile (NSTLIB_PROFILE). Checkpoints go to ``replicated/ablations/``;
@@ -46,7 +47,7 @@ SAMPLES = 8  # held-out frames that are kept as painted
 PERCEPTUAL_WEIGHT, PERCEPTUAL_WEIGHT_ALONE, STRUCTURE_WEIGHT = 0.1, 1.0, 50.0
 TUNED = {  # name -> weight, what is tried for it, other changes to the recipe; 0 is the poster's recipe
     "perceptual": ("perceptual_weight", (0.0, 0.03, 0.1, 0.3, 1.0), {}),
-    "perceptual-gan": ("perceptual_weight", (0.3, 1.0, 3.0), {"l1_weight": 0.0}),
+    "perceptual-gan": ("perceptual_weight", (1.0, 5.0), {"l1_weight": 0.0}),
     "structure": ("structure_weight", (0.0, 10.0, 30.0, 50.0, 100.0), {}),
 }
 
@@ -61,6 +62,18 @@ LOSSES = {  # what Eq. (4) becomes
     "perceptual-gan": {"l1_weight": 0.0, "perceptual_weight": PERCEPTUAL_WEIGHT_ALONE},
     "l1-perceptual-gan": {"perceptual_weight": PERCEPTUAL_WEIGHT},
     "l1": {"adversarial_weight": 0.0},
+}
+LINE_ART = {  # label -> variant, as the README's table has them
+    "L1 + GAN on Canny (the poster)": "canny-l1-gan",
+    "L1 alone": "canny-l1",
+    "perceptual + GAN": "canny-perceptual-gan",
+    "L1 + perceptual + GAN": "canny-l1-perceptual-gan",
+    "L1 + GAN + structure": "canny-structure",
+    "CycleGAN, unpaired": "canny-cyclegan",
+    "the poster's on Sobel": "sobel-l1-gan",
+    "the poster's on thresholded Sobel": "sobel-lines-l1-gan",
+    "the poster's on XDoG": "xdog-l1-gan",
+    "the poster's on mixed lines": "mixed-l1-gan",
 }
 SHARES = (0.1, 0.3, 1.0)  # of the medical patches
 MEDICAL_SIZE = 64  # pixels, as the colorizers that ship, whatever the profile
@@ -177,7 +190,7 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
     per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
     epochs = colorizer.recipe.epochs
     sets = data(variant, size, seed, epochs * per_epoch, profile.patches, profile.test_frames)
-    before = float(colorizer.evaluate(sets["validation"])["accuracy"].mean())
+    before = colorizer.evaluate(sets["validation"])
     history = colorizer.fit(
         sets["train"], frames_per_epoch=per_epoch, validation=sets["validation"], folder=folder / f"{name}-seed{seed}"
     )
@@ -201,7 +214,10 @@ def run(name: str, seed: int, profile: Any, folder: Path) -> dict[str, Any]:
         "frames_per_epoch": per_epoch,
         "steps": epochs * max(1, round(per_epoch / colorizer.recipe.batch_size)),
         "seconds": round(sum(entry["seconds"] for entry in history)),
-        "curve": [round(before, 4), *(round(entry["accuracy"], 4) for entry in history)],  # validation, t = 2
+        "curves": {  # on validation frames, t = 2, before training and after every epoch
+            name: [round(value, 4) for value in (float(before[name].mean()), *(entry[name] for entry in history))]
+            for name in ("accuracy", "chroma")
+        },
         "test": judge(colorizer, sets["test"]),
     }
     if variant.share is not None:
@@ -267,15 +283,19 @@ def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str,
     return {name: {line: spread([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
 
 
-def reached(records: Sequence[dict[str, Any]], name: str, level: float) -> int | None:
-    """After how many steps a variant's validation accuracy, mean over the seeds, is first at ``level``; None if it never is.
+def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accuracy") -> Tensor:
+    """A variant's "accuracy" or "chroma" on validation frames, before training and after every epoch, (seeds, epochs + 1)."""
+    return torch.tensor([record["curves"][measure] for record in records if record["variant"] == name])
+
+
+def reached(curve: Tensor, level: float, steps: int) -> int | None:
+    """After how many of ``steps`` the mean of ``curves`` over the seeds is at ``level`` for the first time; None if never.
 
     It was measured once an epoch, so that the answer is a multiple of an epoch's steps.
     """
-    found = [record for record in records if record["variant"] == name]
-    curve = torch.tensor([record["curve"] for record in found]).mean(0)
-    epochs = (curve >= level).nonzero()
-    return int(epochs[0]) * found[0]["steps"] // found[0]["epochs"] if len(epochs) else None
+    mean = curve.mean(0)
+    epochs = (mean >= level).nonzero()
+    return int(epochs[0]) * steps // (len(mean) - 1) if len(epochs) else None
 
 
 def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:
@@ -319,6 +339,12 @@ def table(
     return "\n".join(lines)
 
 
+def line_art(records: Sequence[dict[str, Any]]) -> str:
+    """The README's table: every variant of line-art that is on record."""
+    names = {record["variant"] for record in records}
+    return table({label: summary(records, name) for label, name in LINE_ART.items() if name in names}, first="line-art")
+
+
 def versus(value: dict[str, float], other: dict[str, float], digits: int = 3) -> str:
     """As "0.231 ± 0.004 against 0.192 ± 0.003 (+20 %, 8 standard deviations)"; deviations as of the difference."""
     change = value["mean"] / other["mean"] - 1
@@ -336,6 +362,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all if none is given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="show every variant and the seeds that are on record")
+    parser.add_argument("--table", action="store_true", help="print what came out for line-art")
     parser.add_argument("--tune", choices=list(TUNED), help="choose the weight of a loss")
     options = parser.parse_args(arguments)
     path, folder = profile.figures / "ablations.json", ROOT / "replicated" / "ablations" / profile.name
@@ -348,6 +375,9 @@ def main(arguments: list[str]) -> int:
         for name, variant in VARIANTS.items():
             seeds = sorted(record["seed"] for record in records if record["variant"] == name)
             print(f"{variant.notebook}  {name:30} seeds on record: {', '.join(map(str, seeds)) or '-'}")
+        return 0
+    if options.table:
+        print(line_art(records))
         return 0
     try:
         if options.tune:

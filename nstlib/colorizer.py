@@ -264,7 +264,7 @@ class Colorizer:
             frames: a dataset of (3, H, W), RGB in [0, 1], all of one size (``condition.detail`` times the colorizer's). It is
                 gone through in random order, again and again if it is shorter than the run.
             frames_per_epoch: default all of ``frames``.
-            validation: frames on which the accuracy is measured after every epoch.
+            validation: frames on which accuracy is measured after every epoch.
             folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation
                 frames after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with
                 the same weights as one that was never interrupted.
@@ -275,8 +275,8 @@ class Colorizer:
             callback: called with this colorizer after every epoch.
 
         Returns:
-            ``history``: for every epoch its mean losses ("l1", "adversarial", "discriminator"), "accuracy" on ``validation``
-            (t = 2) and "seconds".
+            ``history``: for every epoch its mean losses ("l1", "adversarial", "discriminator"), "accuracy" and "chroma" on
+            ``validation`` (t = 2) and "seconds".
 
         Raises:
             ColorizerError: the loss is not finite any more (the checkpoint keeps the last sound epoch); the checkpoint is
@@ -304,7 +304,8 @@ class Colorizer:
                 torch.manual_seed((self.seed * 1000 + epoch) * 1000 + fabric.global_rank)
                 entry = training.run_epoch(batches, bar)
                 if validation is not None:
-                    entry["accuracy"] = float(self.evaluate(validation)["accuracy"].mean())
+                    measured = self.evaluate(validation)
+                    entry |= {name: float(measured[name].mean()) for name in ("accuracy", "chroma")}
                     bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name != "seconds"})
                 self.history.append(entry)
                 if folder and fabric.is_global_zero:

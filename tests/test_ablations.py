@@ -83,10 +83,12 @@ def test_trained_on_one_tested_on_another():
 
 
 def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
-    records = [{"variant": "a", "steps": 30, "epochs": 3, "curve": curve} for curve in ([0, 0.1, 0.4, 0.4], [0, 0.2, 0.2, 0.6])]
-    assert ablations.reached(records, "a", 0.3) == 20
-    assert ablations.reached(records, "a", 0.0) == 0
-    assert ablations.reached(records, "a", 0.6) is None
+    records = [{"variant": "a", "curves": {"chroma": curve}} for curve in ([0.0, 0.1, 0.4, 0.4], [0.0, 0.2, 0.2, 0.6])]
+    curve = ablations.curves(records, "a", "chroma")
+    assert curve.shape == (2, 4)
+    assert ablations.reached(curve, 0.29, 30) == 20
+    assert ablations.reached(curve, 0.0, 30) == 0
+    assert ablations.reached(curve, 0.6, 30) is None
 
 
 def test_what_is_kept_of_a_run_is_shown_beside_its_frames(monkeypatch, tmp_path):
@@ -104,7 +106,7 @@ def test_a_run_leaves_a_record(name, tmp_path):
     profile = replace(SMOKE, figures=tmp_path / "figures")
     record = run(name, 0, profile, tmp_path)
     assert record["variant"] == name
-    assert len(record["curve"]) == record["epochs"] + 1
+    assert {len(curve) for curve in record["curves"].values()} == {record["epochs"] + 1}
     assert ("lines" in record) == (name == "canny-l1-gan")
     assert record.get("patches") == (2 if name == "medical-canny-anime-10" else None)
     assert json.loads(json.dumps(record)) == record

@@ -248,7 +248,7 @@ def test_history_log_and_samples(frames, tmp_path):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     for row, entry in zip(rows, history, strict=True):
         assert {name: float(row[name]) for name in entry} == entry
-        assert set(entry) == {"l1", "adversarial", "discriminator", "accuracy", "seconds"}
+        assert set(entry) == {"l1", "adversarial", "discriminator", "accuracy", "chroma", "seconds"}
         assert all(math.isfinite(value) for value in entry.values())
     assert [path.name for path in sorted((tmp_path / "run" / "samples").iterdir())] == ["epoch_001.png", "epoch_002.png"]
 

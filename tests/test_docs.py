@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [path for pattern in ("*.md", "data/*.md", "course/*.md", "notebooks/*.ipynb") for path in sorted(ROOT.glob(pattern))]
+DOCUMENTS = [
+    path for pattern in ("*.md", "data/*.md", "course/*.md", "notebooks/*.ipynb") for path in sorted(ROOT.glob(pattern))
+]
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return [*PROJECT["dependencies"], *extras["test"], *extras["course"]]
+    return [*PROJECT["dependencies"], *extras["test"], *extras["course"], *extras["docs"]]
 
 
 def name_of(requirement):
