@@ -47,7 +47,7 @@ SAMPLES = 8  # held-out frames that are kept as painted
 PERCEPTUAL_WEIGHT, PERCEPTUAL_WEIGHT_ALONE, STRUCTURE_WEIGHT = 0.1, 1.0, 50.0
 TUNED = {  # name -> weight, what is tried for it, other changes to the recipe; 0 is the poster's recipe
     "perceptual": ("perceptual_weight", (0.0, 0.03, 0.1, 0.3, 1.0), {}),
-    "perceptual-gan": ("perceptual_weight", (1.0, 5.0), {"l1_weight": 0.0}),
+    "perceptual-gan": ("perceptual_weight", (1.0, 3.0, 10.0), {"l1_weight": 0.0}),
     "structure": ("structure_weight", (0.0, 10.0, 30.0, 50.0, 100.0), {}),
 }
 

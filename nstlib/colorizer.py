@@ -233,7 +233,7 @@ class Colorizer:
         losses["l1"] = (painted.float() - colors).abs().mean()
         # beyond the poster: be near to what VGG sees in it, step up and down in lightness where it does
         if recipe.perceptual_weight:
-            losses["perceptual"] = training.perceptual(_visible(painted), _visible(colors))
+            losses["perceptual"] = training.perceptual(_shown(painted), _shown(colors))
         if recipe.structure_weight:
             losses["structure"] = (_steps(painted) - _steps(colors)).abs().mean()
         self._improve_generator(losses, training)
@@ -514,10 +514,10 @@ class Training:
         return {**self.colorizer.config(), "frames": self.frames, "steps": self.total_steps}
 
 
-def _visible(scaled: Tensor) -> Tensor:
-    """What the networks see or paint, as RGB in [0, 1]. Clipping has no gradient; here it passes as if nothing were clipped."""
-    rgb = lab_to_rgb(unscale_lab(scaled.float()), clip=False)
-    return rgb + (rgb.clamp(0, 1) - rgb).detach()
+def _shown(scaled: Tensor) -> Tensor:
+    """What the networks see or paint, as RGB. Not clipped to [0, 1]: what has gone astray outside is led back by its gradient,
+    where clipping would hide from the loss how far it has gone."""
+    return lab_to_rgb(unscale_lab(scaled.float()), clip=False)
 
 
 def _steps(scaled: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def test_every_picture_is_described(pages):
     for path, page in pages.items():
         for picture in page.pictures:
             alt = picture.get("alt", "")
-            assert len(alt) > 20 and not alt.endswith(".png") or "logo" in picture.get("class", ""), f"{path.name}: {picture}"
+            assert (len(alt) > 20 and not alt.endswith(".png")) or "logo" in picture.get("class", ""), f"{path.name}: {picture}"
 
 
 def test_a_browser_shows_formulas_and_pictures(pages):
