@@ -70,6 +70,7 @@ class Recipe:
     """
 
     width: int = 64  # channels of the first layer; sets the size of both networks
+    paint_gain: float = 1.0  # of the last layer's first weights (He's): the smaller, the nearer to gray it begins
     dropout: float = 0.5  # as Eq. (4) has it: the only noise (in the lab's code it was never switched on)
     epochs: int = 30
     batch_size: int = 16
@@ -89,6 +90,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "generator_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if not 0 < self.paint_gain < math.inf:
+            raise ValueError(f"paint_gain must be a number above 0, not {self.paint_gain!r}")
         for name in ("adversarial_weight", "l1_weight", "perceptual_weight", "structure_weight"):
             check_weight(getattr(self, name), name)
         if not self.adversarial_weight + self.l1_weight + self.perceptual_weight + self.structure_weight:
@@ -143,7 +146,8 @@ class Colorizer:
         self.discriminator.to(memory_format=torch.channels_last)
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
-        return UNet(self.size, self.recipe.width, self.recipe.dropout), PatchGAN(self.recipe.width)
+        recipe = self.recipe
+        return UNet(self.size, recipe.width, recipe.dropout, recipe.paint_gain), PatchGAN(recipe.width)
 
     # what the networks see
 
@@ -284,7 +288,7 @@ class Colorizer:
             ImageError: frames that are none.
 
         Warns:
-            RuntimeWarning: the discriminator is never or always wrong, so that the generator learns from L1 alone.
+            RuntimeWarning: the discriminator is never or always wrong, so that the generator learns little from it.
         """
         fabric = fabric or default_fabric()
         training = Training(self, fabric, len(frames), frames_per_epoch or len(frames))
@@ -475,7 +479,7 @@ class Training:
             wrong = "never" if entry["discriminator"] < 1 else "nearly always"
             warnings.warn(
                 f"epoch {len(self.colorizer.history) + 1}: the discriminator is {wrong} wrong (loss "
-                f"{entry['discriminator']:.2g}), so the generator learns from L1 alone; change discriminator_lr",
+                f"{entry['discriminator']:.2g}), so the generator learns little from it; change discriminator_lr",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -26,10 +26,19 @@ class UNet(nn.Module):
         size: shorter side of the images in pixels, at least 8; sets how often they are halved.
         width: channels of the first layer.
         dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
+        gain: of the last layer's initial weights, which are He's else; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
     """
 
-    def __init__(self, size: int = 64, width: int = 64, dropout: float = 0.0, in_channels: int = 1, out_channels: int = 3):
+    def __init__(
+        self,
+        size: int = 64,
+        width: int = 64,
+        dropout: float = 0.0,
+        gain: float = 1.0,
+        in_channels: int = 1,
+        out_channels: int = 3,
+    ):
         super().__init__()
         if size < 8 or width < 1 or not 0 <= dropout < 1:
             raise ValueError(f"size must be at least 8, width 1 and dropout in [0, 1), not {size!r}, {width!r}, {dropout!r}")
@@ -45,6 +54,8 @@ class UNet(nn.Module):
             channels = 2 * skipped
         self.paint = nn.Conv2d(channels, out_channels, kernel_size=1)
         _initialize(self)
+        with torch.no_grad():
+            self.paint.weight *= gain
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1]."""

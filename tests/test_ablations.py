@@ -23,7 +23,7 @@ SMOKE = profiles.PROFILES["smoke"]
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_in_what_it_says(name):
     variant = VARIANTS[name]
-    recipe, poster = variant.recipe(30), RECIPES["laptop"]
+    recipe, poster = variant.recipe(30), replace(RECIPES["laptop"], paint_gain=ablations.PAINT_GAIN)
     assert variant.condition.operator in name or name.startswith("sobel-lines")
     if variant.model is CycleGAN:
         return

@@ -409,6 +409,8 @@ def test_wrong_arguments_are_told():
         Recipe(epochs=0)
     with pytest.raises(ValueError, match="structure_weight"):
         Recipe(structure_weight=-1.0)
+    with pytest.raises(ValueError, match="paint_gain must be a number above 0"):
+        Recipe(paint_gain=0.0)
     with pytest.raises(ValueError, match="nothing to learn"):
         Recipe(l1_weight=0.0, adversarial_weight=0.0)
     with pytest.raises(ValueError, match="size"):

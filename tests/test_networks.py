@@ -202,6 +202,16 @@ def test_weights_begin_as_he_has_it():
     assert checked == 4 + 4 + 3
 
 
+def test_a_small_gain_begins_near_gray():
+    networks = []
+    for gain in (1.0, 0.1):
+        torch.manual_seed(0)
+        networks.append(UNet(16, 4, gain=gain))
+    assert torch.allclose(networks[1].paint.weight, networks[0].paint.weight / 10)
+    large, small = (torch.atanh(network(noise(2, 1, 16, 16).double() / 4)) for network in (n.double() for n in networks))
+    assert torch.allclose(small, large / 10)
+
+
 def test_weights_keep_the_scale_of_what_relu_halves():
     # unit variance becomes 2, of which ReLU leaves 1; the border, where the input ends, is left out
     torch.manual_seed(0)
