@@ -3,11 +3,13 @@
 # make assets: fetch data/ again and check it               make bench: speed against plain loops; memory of the lab
 # make course: the problem sets as students get them, from course/source
 # make docs: README and notebooks as web pages, in build/docs
+# make colab: the notebooks in smoke, in an environment with Colab's versions
+# make badges: the repository's address, from pyproject.toml, into the notebooks' Colab badges and set-up cells
 # make screenshots: photograph the labs of notebook 04 in Chromium
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test replicate lab bench assets screenshots course docs
+.PHONY: figures test replicate lab bench assets screenshots course docs badges colab
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -16,7 +18,7 @@ figures: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env
+	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks course/solutions --nbval-lax --nbval-current-env
 	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
 
 replicate: $(VENV)/ready
@@ -42,6 +44,14 @@ docs: $(VENV)/ready
 	$(RUN) -m sphinx -W --keep-going -q -b html -c docs . build/docs
 	@echo "build/docs/docs/index.html"
 
+colab:
+	$(PYTHON) -m venv build/colab
+	build/colab/bin/python -m pip install --disable-pip-version-check -c tests/colab.txt -e . pytest nbval
+	NSTLIB_PROFILE=smoke build/colab/bin/python -m pytest notebooks --nbval-lax --nbval-current-env
+
+badges: $(VENV)/ready
+	$(RUN) tools/stamp_badges.py
+
 screenshots: $(VENV)/ready
 	$(RUN) tools/photograph_labs.py
 
@@ -49,5 +59,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; say make PYTHON=python3.12" if not (3, 10) <= v < (3, 14) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test,course,docs]"
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[notebooks,test,course,docs]"
 	@touch $@

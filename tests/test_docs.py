@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return [*PROJECT["dependencies"], *extras["test"], *extras["course"], *extras["docs"]]
+    return [*PROJECT["dependencies"], *(line for name in ("notebooks", "test", "course", "docs") for line in extras[name])]
 
 
 def name_of(requirement):
