@@ -49,7 +49,7 @@ PAINT_GAIN = 0.1
 TUNED = {  # name -> weight, what is tried for it, other changes to the recipe; 0 is the poster's recipe
     "perceptual": ("perceptual_weight", (0.0, 0.1, 0.3, 1.0), {}),
     "perceptual-gan": ("perceptual_weight", (1.0, 3.0, 10.0), {"l1_weight": 0.0}),
-    "structure": ("structure_weight", (0.0, 30.0, 50.0, 100.0), {}),
+    "structure": ("structure_weight", (0.0, 30.0, 100.0, 200.0), {}),
 }
 
 LINES = {

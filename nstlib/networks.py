@@ -103,7 +103,9 @@ class ResNetGenerator(nn.Module):
     """CycleGAN's generator: two halvings, residual blocks, two doublings; instance norm, reflected borders.
 
     Source: J.-Y. Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017,
-    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64.
+    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64. The paper's u are
+    transposed convolutions; here pixels are repeated and convolved (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and
+    Checkerboard Artifacts", Distill 2016), because in a short training those leave a checkerboard.
 
     Args:
         width: channels of the first layer.
@@ -118,13 +120,15 @@ class ResNetGenerator(nn.Module):
             *_normed(nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1)),
             *_normed(nn.Conv2d(2 * width, 4 * width, kernel_size=3, stride=2, padding=1)),
             *(ResidualBlock(4 * width) for _ in range(blocks)),
-            *_normed(nn.ConvTranspose2d(4 * width, 2 * width, kernel_size=3, stride=2, padding=1, output_padding=1)),
-            *_normed(nn.ConvTranspose2d(2 * width, width, kernel_size=3, stride=2, padding=1, output_padding=1)),
+            nn.Upsample(scale_factor=2),
+            *_normed(nn.Conv2d(4 * width, 2 * width, kernel_size=3, padding=1, padding_mode="reflect")),
+            nn.Upsample(scale_factor=2),
+            *_normed(nn.Conv2d(2 * width, width, kernel_size=3, padding=1, padding_mode="reflect")),
             nn.Conv2d(width, channels, kernel_size=7, padding=3, padding_mode="reflect"),
             nn.Tanh(),
         )
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
