@@ -45,7 +45,7 @@ def test_weights_are_those_that_tuning_chose():
         poster = tuning[name]["0"]["accuracy"]
         assert chosen == max(float(weight) for weight, found in tuning[name].items() if found["accuracy"] > 0.98 * poster)
     accuracy = {float(weight): found["accuracy"] for weight, found in tuning["perceptual-gan"].items()}
-    assert max(accuracy, key=accuracy.get) == ablations.PERCEPTUAL_WEIGHT_ALONE
+    assert max(accuracy, key=accuracy.get) == ablations.PERCEPTUAL_WEIGHT
     assert {name: tuple(map(float, tried)) for name, tried in tuning.items()} == {
         name: weights for name, (_, weights, _) in ablations.TUNED.items()
     }
