@@ -70,6 +70,7 @@ LINE_ART = {  # label -> variant, as the README's table has them
     "perceptual + GAN": "canny-perceptual-gan",
     "L1 + perceptual + GAN": "canny-l1-perceptual-gan",
     "L1 + GAN + structure": "canny-structure",
+    "L1 + GAN + structure + perceptual": "canny-structure-perceptual",
     "CycleGAN, unpaired": "canny-cyclegan",
     "the poster's on Sobel": "sobel-l1-gan",
     "the poster's on thresholded Sobel": "sobel-lines-l1-gan",
@@ -105,6 +106,9 @@ VARIANTS: dict[str, Variant] = {
     **{f"{name}-{loss}": Variant("09", CONDITIONS[name], changes) for name in CONDITIONS for loss, changes in LOSSES.items()},
     "canny-cyclegan": Variant("10", CONDITIONS["canny"], {}, CycleGAN),
     "canny-structure": Variant("10", CONDITIONS["canny"], {"structure_weight": STRUCTURE_WEIGHT}),
+    "canny-structure-perceptual": Variant(
+        "10", CONDITIONS["canny"], {"structure_weight": STRUCTURE_WEIGHT, "perceptual_weight": PERCEPTUAL_WEIGHT}
+    ),
     **{f"{name}-l1-gan": Variant("11", LINES[name], {}) for name in ("sobel", "sobel-lines", "xdog")},
     "mixed-l1-gan": Variant("11", Condition("mixed", detail=2), {}),
     **{

@@ -34,6 +34,7 @@ def test_a_variant_differs_in_what_it_says(name):
         "perceptual-gan": {"l1_weight", "perceptual_weight"},
         "l1-perceptual-gan": {"perceptual_weight"},
         "structure": {"structure_weight"},
+        "structure-perceptual": {"structure_weight", "perceptual_weight"},
     }
     loss = max((key for key in expected if name.endswith(key)), key=len, default=None)
     assert different == (expected[loss] if loss else {"generator_lr"})
