@@ -68,6 +68,12 @@ def test_links_lead_somewhere(document):
         assert (document.parent / target.split("#")[0]).exists(), f"{document.name} links to {target}"
 
 
+def test_readme_quotes_what_came_out_for_line_art():
+    from nstlib import ablations
+
+    assert ablations.line_art(ablations.read()) in README, "python -m nstlib.ablations --table"
+
+
 def test_readmes_make_commands_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"make ([a-z]+)(?=[`\s])", README)) - {"an", "environment"}
@@ -112,6 +118,7 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
 
 def test_names_in_the_readmes_table_exist():
     import nstlib
+    import nstlib.ablations
     import nstlib.lab
 
     rows = [line for line in README.splitlines() if line.startswith("|") and "notebooks/" in line]
