@@ -2,6 +2,7 @@
 # make replicate: train both colorizers and measure Table 1 from them
 # make assets: fetch data/ again and check it               make bench: speed against plain loops; memory of the lab
 # make course: the problem sets as students get them, from course/source
+# make students: what students get, without the key to the problem sets, in build/students.zip
 # make docs: README and notebooks as web pages, in build/docs
 # make colab: the notebooks in smoke, in an environment with Colab's versions
 # make badges: the repository's address, from pyproject.toml, into the notebooks' Colab badges and set-up cells
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test replicate lab bench assets screenshots course docs badges colab
+.PHONY: figures test replicate lab bench assets screenshots course students docs badges colab
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -39,6 +40,11 @@ assets: $(VENV)/ready
 course: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 course: $(VENV)/ready
 	cd course && for set in ps1 ps2 ps3; do nbgrader generate_assignment $$set --create --force || exit 1; done
+
+students:
+	mkdir -p build
+	git archive --prefix=nstlib/ -o build/students.zip HEAD ':(exclude)course/source' ':(exclude)course/solutions' ':(exclude)tests'
+	@echo "build/students.zip"
 
 docs: $(VENV)/ready
 	$(RUN) -m sphinx -W --keep-going -q -b html -c docs . build/docs

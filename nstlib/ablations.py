@@ -2,7 +2,7 @@
 
     python -m nstlib.ablations --list                       what there is, and how much of it is done
     python -m nstlib.ablations [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
-    python -m nstlib.ablations --tune perceptual            choose a loss's weight, on validation frames
+    python -m nstlib.ablations --tune perceptual            choose a loss's weight, or the start, on validation frames
     python -m nstlib.ablations --table                      what came out for line-art, as the README shows it
 
 A variant is a colorizer with another condition, another loss, other data or another start; the training loop is
@@ -42,11 +42,12 @@ TUNING = ROOT / "figures" / "ablations_tuning.json"
 VALIDATION_FRAMES = 64
 SAMPLES = 8  # held-out frames that are kept as painted
 
-# The weights of the losses that the poster has not, chosen by --tune on validation frames, with a seed of its own: beside L1
-# the largest that costs less than a fiftieth of the poster's accuracy there; without L1 the most accurate.
+# Chosen by --tune on validation frames, with a seed of its own. Weights of the losses that the poster has not: beside L1 the
+# largest that costs less than a fiftieth of the poster's accuracy there; without L1 the most accurate, as for the start.
 PERCEPTUAL_WEIGHT, STRUCTURE_WEIGHT = 1.0, 100.0
 PAINT_GAIN = 0.1
-TUNED = {  # name -> weight, what is tried for it, other changes to the recipe; 0 is the poster's recipe
+TUNED = {  # name -> setting of the recipe, what is tried for it, other changes; a loss of weight 0 is the poster's recipe
+    "start": ("paint_gain", (1.0, 0.1), {}),
     "perceptual": ("perceptual_weight", (0.0, 0.1, 0.3, 1.0), {}),
     "perceptual-gan": ("perceptual_weight", (1.0, 3.0), {"l1_weight": 0.0}),
     "structure": ("structure_weight", (0.0, 30.0, 100.0, 200.0), {}),
@@ -262,19 +263,19 @@ def paintings(name: str) -> Tensor:
 
 
 def tune(name: str, profile: Any, folder: Path) -> dict[str, dict[str, float]]:
-    """What line-art comes to on validation frames (``judge``) with each weight that might be taken for a loss (``TUNED``)."""
-    key, weights, changes = TUNED[name]
+    """What line-art comes to on validation frames (``judge``) with each value that might be taken for a setting (``TUNED``)."""
+    key, choices, changes = TUNED[name]
     results = {}
-    for weight in weights:
-        variant = Variant("09", CONDITIONS["canny"], {**changes, key: weight})
+    for value in choices:
+        variant = Variant("09", CONDITIONS["canny"], {**changes, key: value})
         colorizer = build(variant, profile.frame_size, profile.ablation_epochs, seed=100)
         frames = profile.ablation_epochs * profile.ablation_frames
         sets = data(variant, profile.frame_size, 100, frames, 0, profile.test_frames)
-        run_folder = folder / (f"tune-{name}-{weight:g}" if weight else "tune-0")
+        run_folder = folder / (f"tune-{name}-{value:g}" if value else "tune-0")
         colorizer.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=run_folder)
-        found = results[f"{weight:g}"] = judge(colorizer, sets["validation"])
+        found = results[f"{value:g}"] = judge(colorizer, sets["validation"])
         values = ", ".join(f"{measure} {found[measure]:.4f}" for measure in ("accuracy", "edge_f1", "perceptual"))
-        print(f"{name}, weight {weight:g}: {values}", flush=True)
+        print(f"{name}, {key} {value:g}: {values}", flush=True)
     return results
 
 
@@ -348,6 +349,12 @@ def table(
     return "\n".join(lines)
 
 
+def tuned(name: str) -> str:
+    """What ``--tune`` found for each value of a setting (``TUNED``), as a Markdown table."""
+    found = {value: {key: {"mean": mean} for key, mean in measured.items()} for value, measured in read(TUNING)[name].items()}
+    return table(found, {key: MEASURES[key] for key in ("accuracy", "edge_f1", "perceptual")}, f"`{TUNED[name][0]}`")
+
+
 def line_art(records: Sequence[dict[str, Any]]) -> str:
     """The README's table: every variant of line-art that is on record."""
     names = {record["variant"] for record in records}
@@ -355,11 +362,14 @@ def line_art(records: Sequence[dict[str, Any]]) -> str:
 
 
 def versus(value: dict[str, float], other: dict[str, float], digits: int = 3) -> str:
-    """As "0.231 ± 0.004 against 0.192 ± 0.003 (+20 %, 8 standard deviations)"; deviations as of the difference."""
-    change = value["mean"] / other["mean"] - 1
+    """As "0.231 ± 0.004 against 0.192 ± 0.003 (+20%, 8 standard deviations)"; deviations as of the difference."""
+    change = value["mean"] - other["mean"]
     deviation = (value.get("sd", 0) ** 2 + other.get("sd", 0) ** 2) ** 0.5
-    far = f", {abs(value['mean'] - other['mean']) / deviation:.0f} standard deviations" if deviation else ""
-    return f"{shown(value, digits)} against {shown(other, digits)} ({change:+.0%}{far})"
+    if abs(change) < deviation:
+        far = "within a standard deviation"
+    else:
+        far = f"{change / other['mean']:+.0%}" + (f", {abs(change) / deviation:.1f} standard deviations" if deviation else "")
+    return f"{shown(value, digits)} against {shown(other, digits)} ({far})"
 
 
 def main(arguments: list[str]) -> int:
@@ -372,7 +382,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="show every variant and the seeds that are on record")
     parser.add_argument("--table", action="store_true", help="print what came out for line-art")
-    parser.add_argument("--tune", choices=list(TUNED), help="choose the weight of a loss")
+    parser.add_argument("--tune", choices=list(TUNED), help="choose the weight of a loss, or the start")
     options = parser.parse_args(arguments)
     path, folder = profile.figures / "ablations.json", ROOT / "replicated" / "ablations" / profile.name
     unknown = [name for name in options.names if name not in VARIANTS]

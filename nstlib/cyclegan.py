@@ -30,7 +30,7 @@ class CycleRecipe(Recipe):
     cycle_weight: float = 10.0  # lambda in Eq. (3)
     identity_weight: float = 5.0  # half of it, as in section 5.2
     generator_lr: float = 1e-3  # 2e-4 in the paper, for batches of one frame; here a batch has eight of each kind
-    discriminator_lr: float = 1e-4
+    discriminator_lr: float = 1e-3  # equal, as there; at a tenth of it, the generators were content to leave lines white
     beta1: float = 0.5
     generator_steps: int = 1
     schedule: str = "one-cycle"  # constant, then falling, in the paper
@@ -82,7 +82,7 @@ class CycleGAN(Colorizer):
         """
         scaled = scale_lab(rgb_to_lab(check_images(image).to(self.device).float()))
         drawn = self.generator.eval().draw(scaled.to(memory_format=torch.channels_last))
-        return ((drawn[:, :1] + 1) / 2).contiguous()
+        return ((drawn[:, :1] + 1) / 2).clamp(0, 1)
 
     def training_step(self, frames: Tensor, training: Training) -> dict[str, Tensor]:
         """One step on a batch (B, 3, H, W), RGB in [0, 1]: line-art of its first half, colours of its second.

@@ -45,8 +45,9 @@ def test_weights_are_those_that_tuning_chose():
     for name, chosen in (("perceptual", ablations.PERCEPTUAL_WEIGHT), ("structure", ablations.STRUCTURE_WEIGHT)):
         poster = tuning[name]["0"]["accuracy"]
         assert chosen == max(float(weight) for weight, found in tuning[name].items() if found["accuracy"] > 0.98 * poster)
-    accuracy = {float(weight): found["accuracy"] for weight, found in tuning["perceptual-gan"].items()}
-    assert max(accuracy, key=accuracy.get) == ablations.PERCEPTUAL_WEIGHT
+    for name, chosen in (("perceptual-gan", ablations.PERCEPTUAL_WEIGHT), ("start", ablations.PAINT_GAIN)):
+        accuracy = {float(value): found["accuracy"] for value, found in tuning[name].items()}
+        assert max(accuracy, key=accuracy.get) == chosen
     assert {name: tuple(map(float, tried)) for name, tried in tuning.items()} == {
         name: weights for name, (_, weights, _) in ablations.TUNED.items()
     }
@@ -128,7 +129,8 @@ def test_summary_is_over_the_seeds():
 
 def test_numbers_are_put_into_words():
     new, old = {"mean": 0.24, "sd": 0.003}, {"mean": 0.2, "sd": 0.004}
-    assert ablations.versus(new, old) == "0.240 ± 0.003 against 0.200 ± 0.004 (+20%, 8 standard deviations)"
+    assert ablations.versus(new, old) == "0.240 ± 0.003 against 0.200 ± 0.004 (+20%, 8.0 standard deviations)"
+    assert ablations.versus(new, {"mean": 0.242, "sd": 0.0}).endswith("0.242 ± 0.000 (within a standard deviation)")
     assert ablations.versus({"mean": 0.1}, {"mean": 0.2}) == "0.100 against 0.200 (-50%)"
 
 
@@ -141,6 +143,12 @@ def test_the_table_has_a_row_a_variant_and_a_column_a_measure():
     assert "0.5 ± 0.0" in lines[2]
     header = ablations.table({"a": values}, {"ssim": ("SSIM", 3)}, "trained with").splitlines()[0]
     assert header == "| trained with | SSIM |"
+
+
+def test_what_tuning_found_is_a_table():
+    lines = ablations.tuned("structure").splitlines()
+    assert lines[0] == "| `structure_weight` | accuracy, t = 2 | edge F1 | perceptual distance |"
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [f"{weight:g}" for weight in ablations.TUNED["structure"][1]]
 
 
 def command(*arguments):

@@ -440,7 +440,14 @@ def test_resnet_generator_is_the_papers(blocks):
 def test_resnet_generator_keeps_the_size(shape):
     painted = ResNetGenerator(4, 2)(noise(2, 3, *shape))
     assert painted.shape == (2, 3, *shape)
-    assert painted.abs().max() <= 1
+
+
+def test_resnet_generator_adds_to_what_it_is_given():
+    network, x = ResNetGenerator(4, 2), noise(1, 3, 17, 30)
+    nn.init.zeros_(network.layers[-1].weight)
+    assert torch.equal(network(x), x)
+    nn.init.ones_(network.layers[-1].bias)
+    assert torch.allclose(network(x), x + 1)
 
 
 def test_residual_block_adds_to_what_it_is_given():
