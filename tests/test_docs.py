@@ -128,6 +128,37 @@ def test_names_in_the_readmes_table_exist():
             assert operator.attrgetter(name.removeprefix("nstlib."))(nstlib), name
 
 
+def test_readmes_values_are_those_on_record():
+    import json
+
+    from nstlib import ablations, table1
+
+    rows = {
+        line.split("notebooks/")[1][:2]: line.split("|")[6]
+        for line in README.splitlines()
+        if "](notebooks/" in line and line[0] == "|"
+    }
+    table = json.loads((ROOT / "figures" / "table1.json").read_text())
+    best = {row["condition"]: table1.shown(row["shots"]["accuracy"]) for row in table if row["run"] == "long"}
+    records = ablations.read()
+
+    def change(name, measure):
+        new, old = (ablations.summary(records, variant)[measure]["mean"] for variant in (name, "canny-l1-gan"))
+        return f"{new / old - 1:+.0%}"
+
+    scratch, anime = (ablations.curves(records, f"medical-grayscale-{origin}-100") for origin in ("scratch", "anime"))
+    expected = {
+        "06": best["grayscale"],
+        "07": best["canny"],
+        "09": f"perceptual distance {change('canny-l1-perceptual-gan', 'perceptual')}",
+        "10": f"edge F1 {change('canny-structure', 'edge_f1')}",
+        "11": f"accuracy {change('sobel-l1-gan', 'accuracy')}",
+        "12": f"in {ablations.reached(anime, scratch[:, -1].mean().item(), 200)} of 200 steps",
+    }
+    for notebook, value in expected.items():
+        assert value in rows[notebook].replace("−", "-"), notebook
+
+
 @pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "nstlib").glob("[a-z]*.py")))
 def test_public_things_are_documented(module):
     imported = importlib.import_module(f"nstlib.{module}")
