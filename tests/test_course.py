@@ -1,6 +1,8 @@
 """The problem sets: what is solved gets all points, what is not gets none, and a failing check costs its own points only."""
 
 import ast
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -30,8 +32,9 @@ def graded(path):
 
 
 def take(path, change=lambda cell: cell.source):
-    """Run a problem set; ``change`` says what a student makes of each cell. Gives the points of every grade cell."""
-    namespace, points = {}, {}
+    """Run a problem set; ``change`` says what a student makes of each cell. Gives the points of every grade cell, as nbgrader
+    takes them: nothing for a cell that writes to stderr."""
+    namespace, points = {"__name__": "__main__"}, {}
     for cell in cells(path):
         if cell.cell_type != "code":
             continue
@@ -42,8 +45,23 @@ def take(path, change=lambda cell: cell.source):
         except NotImplementedError:
             assert marks(cell)["solution"], "only what a student has not written may stop"
         if last is not None:  # the cell's value is what it earns: nbgrader gives partial credit so
-            points[marks(cell)["grade_id"]] = eval(compile(ast.Expression(last.value), path.name, "eval"), namespace)
+            red = io.StringIO()
+            with contextlib.redirect_stderr(red):
+                earned = eval(compile(ast.Expression(last.value), path.name, "eval"), namespace)
+            assert 0 <= earned <= marks(cell)["points"], "nbgrader would not grade the student at all"
+            points[marks(cell)["grade_id"]] = 0 if red.getvalue() else earned
     return points
+
+
+def rewritten(name, wrong):
+    """A problem set, and what a student who has ``wrong[1]`` for ``wrong[0]`` makes of its cells."""
+    (path,) = [path for path in SOURCES if path.stem == name]
+    assert any(wrong[0] in cell.source for cell in cells(path) if marks(cell).get("solution"))
+    return path, lambda cell: cell.source.replace(*wrong) if marks(cell).get("solution") else cell.source
+
+
+def full(path):
+    return {marks(cell)["grade_id"]: marks(cell)["points"] for cell in graded(path)}
 
 
 def unsolved(cell):
@@ -57,7 +75,7 @@ def test_there_are_three():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_solved_it_gets_all_points(path, capsys):
-    assert take(path) == {marks(cell)["grade_id"]: marks(cell)["points"] for cell in graded(path)}
+    assert take(path) == full(path)
     assert "NOT YET" not in capsys.readouterr().out
     assert sum(marks(cell).get("points", 0) for cell in cells(path)) == 20
 
@@ -70,28 +88,114 @@ def test_unsolved_it_gets_none_and_every_check_says_why(path, capsys):
     assert sum(line.startswith("NOT YET") for line in lines) >= len(graded(path))
 
 
+def test_the_checks_are_the_same_in_all_and_leave_no_name_that_a_student_may_use():
+    assert len({cell.source for path in SOURCES for cell in cells(path) if marks(cell)["grade_id"].endswith("-checks")}) == 1
+    for path in SOURCES:
+        for cell in graded(path):
+            function, call = ast.parse(cell.source).body
+            assert isinstance(function, ast.FunctionDef)
+            assert function.name.endswith("_checks")
+            assert ast.unparse(call) == f"earned({function.name})"
+
+
+CONTENT = "return (features - target).square().sum()"
+STYLE = "return (gram - target).square().sum() / (4 * gram.shape[-1] ** 2)"
+TV = "return across.square().sum() + down.square().sum()"
+D = "return softplus(-real).mean() + softplus(fake).mean()"
+G = "return torch.nn.functional.softplus(-fake).mean() + l1_weight * (painted - truth).abs().mean()"
+ENDLESS = "if steps == 40:\n        raise KeyboardInterrupt  # as nbgrader does after two minutes\n    losses, best = [], image"
+RED = "import sys, warnings\n    warnings.warn('x')\n    print('x', file=sys.stderr)"
+LEAF = "pixels = image.detach().clone().requires_grad_(True)\n    "
+BEST = "best = pixels.detach().clone()\n        optimizer.step()\n"
+CLIP = "        with torch.no_grad():\n            pixels.clamp_(0, 1)"
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "right", "expected"),
     [
-        ("ps1", ("square().sum()\n", "square().mean()\n"), "ps1-content-check", 1),  # a mean is 0 for equal features, too
-        ("ps1", ("f @ f.mT / f.shape[2]", "f @ f.mT"), "ps1-gram-check", 1),
-        ("ps1", ("(gram - target).square().sum()", "(gram - target).sum()"), "ps1-style-check", 1),
-        ("ps2", ("min(losses)", "losses[-1]"), "ps2-loop-check", 5),  # the last image, not the best
+        ("ps1", ("square().sum()\n", "square().mean()\n"), "ps1-content-check", 2),  # a mean is 0 for equal features, too
+        ("ps1", (CONTENT, f"{CONTENT}.detach()"), "ps1-content-check", 3),
+        ("ps1", (CONTENT, f"{CONTENT}.item()"), "ps1-content-check", 1),
+        ("ps1", (CONTENT, "return (features - target).square().sum(dim=(1, 2, 3))"), "ps1-content-check", 1),
+        ("ps1", (CONTENT, "return features.sub_(target).square().sum()"), "ps1-content-check", 3),
+        ("ps1", (CONTENT, "import nstlib\n    return nstlib.content_loss(features, target)"), "ps1-content-check", 0),
+        ("ps1", ("def content_loss(", "from nstlib import content_loss\ndef mine("), "ps1-content-check", 0),
+        ("ps1", ("def content_loss(", "def contents_loss("), "ps1-content-check", 0),
+        ("ps1", ("f @ f.mT / f.shape[2]", "f @ f.mT"), "ps1-gram-check", 4),
+        ("ps1", ("f @ f.mT / f.shape[2]", "f @ f.mT / (f.shape[1] * f.shape[2])"), "ps1-gram-check", 4),
+        ("ps1", ("f @ f.mT / f.shape[2]", "(f @ f.mT / f.shape[2]).detach()"), "ps1-gram-check", 5),
+        ("ps1", ("f @ f.mT / f.shape[2]", "torch.ones(len(f), f.shape[1], f.shape[1])"), "ps1-gram-check", 1),
+        ("ps1", ("(gram - target).square().sum()", "(gram - target).sum()"), "ps1-style-check", 0),
+        ("ps1", ("(gram - target).square().sum()", "(gram - target).square().mean(0).sum()"), "ps1-style-check", 2),
+        ("ps1", ("4 * gram.shape[-1] ** 2", "4 * 2**2"), "ps1-style-check", 2),
+        ("ps1", (STYLE, f"{STYLE.replace('return ', 'return (')}).detach()"), "ps1-style-check", 2),
+        ("ps1", (STYLE, f"{STYLE.replace('return ', 'return (')}).item()"), "ps1-style-check", 0),
+        ("ps1", ("G, A = torch.zeros(2, 2), torch.eye(2)", "A = 2 * torch.eye(2)"), "ps1-misprint-check", 0),
+        ("ps1", ("G, A = torch.zeros(2, 2), torch.eye(2)", "G, A = torch.eye(2), torch.zeros(2, 2)"), "ps1-misprint-check", 1),
+        ("ps1", ("targets[layer]) for", "targets[layer]).detach() for"), "ps1-total-check", 1),
+        ("ps1", ("targets[layer]) for", "targets[layer]).item() for"), "ps1-total-check", 0),
+        ("ps2", (TV, TV.replace("square", "abs")), "ps2-tv-check", 0),
+        ("ps2", (TV, f"{TV.replace('return ', 'return (')}).detach()"), "ps2-tv-check", 2),
+        ("ps2", (TV, f"{TV.replace('return ', 'return (')}).item()"), "ps2-tv-check", 0),
         ("ps2", ("(pixels - lr * gradient)", "(pixels + lr * gradient)"), "ps2-step-check", 2),
+        ("ps2", (f"{LEAF}(gradient,", "pixels = image.requires_grad_(True)\n    (gradient,"), "ps2-step-check", 3),
+        ("ps2", ("detach().clamp(0, 1)", "detach().clamp(max=1)"), "ps2-step-check", 3),
+        ("ps2", ("min(losses)", "losses[-1]"), "ps2-loop-check", 5),  # the last image, not the best
+        ("ps2", (CLIP, ""), "ps2-loop-check", 5),
+        ("ps2", (BEST + CLIP, BEST.replace("clone()", "clamp(0, 1)")), "ps2-loop-check", 5),  # only what is returned
+        ("ps2", ("best = pixels.detach().clone()", "best = pixels.clone()"), "ps2-loop-check", 5),
+        ("ps2", ("optimizer.zero_grad()", "pass"), "ps2-loop-check", 5),
+        ("ps2", (f"{LEAF}optimizer", "pixels = image.requires_grad_(True)\n    optimizer"), "ps2-loop-check", 5),
+        ("ps2", ("losses.append(loss.item())", "losses.append(loss.detach())"), "ps2-loop-check", 5),
+        ("ps2", ("return best, losses", "return best"), "ps2-loop-check", 0),
+        ("ps2", ("return best, losses", "return best, None"), "ps2-loop-check", 0),
+        ("ps2", ("losses, best = [], image", "raise KeyboardInterrupt"), "ps2-loop-check", 0),
+        ("ps2", ("losses, best = [], image", ENDLESS), "ps2-loop-check", 5),
+        ("ps2", ("pad(gray, ", "pad(gray[:1], "), "ps2-sobel-check", 4),
         ("ps3", ("softplus(fake).mean()\n", "softplus(-fake).mean()\n"), "ps3-d-check", 1),
-        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 4),
+        ("ps3", (D, f"{D.replace('return ', 'return (')}) / 2"), "ps3-d-check", 2),
+        ("ps3", (D, "return -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())"), "ps3-d-check", 4),
+        ("ps3", (D, f"{D.replace('return ', 'return (')}).detach()"), "ps3-d-check", 4),
+        ("ps3", (D, f"{D.replace('return ', 'return (')}).item()"), "ps3-d-check", 0),
+        ("ps3", ("softplus(-fake).mean() + l1", "softplus(fake).mean() + l1"), "ps3-g-check", 2),
+        ("ps3", ("l1_weight * (", "100.0 * ("), "ps3-g-check", 3),
+        ("ps3", ("(painted - truth)", "(painted.detach() - truth)"), "ps3-g-check", 3),
+        ("ps3", (G, f"{G.replace('return ', 'return (')}).item()"), "ps3-g-check", 0),
+        ("ps3", ("(pred.round() - target.round()).abs()", "pred.round() - target.round()"), "ps3-accuracy-check", 4),
+        ("ps3", ("(pred.round() - target.round()).abs()", "(pred - target).round().abs()"), "ps3-accuracy-check", 5),
+        ("ps3", ("[threshold, 2.2 * threshold, 2.2 * threshold]", "[2.0, 4.4, 4.4]"), "ps3-accuracy-check", 5),
+        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 3),
+        ("ps3", ("share = 1 - chroma_gap / gap", "share = chroma_gap / gap"), "ps3-table-check", 2),
     ],
 )
 def test_what_is_partly_right_gets_a_part(name, wrong, right, expected):
-    (path,) = [path for path in SOURCES if path.stem == name]
-    assert any(wrong[0] in cell.source for cell in cells(path) if marks(cell).get("solution"))
+    """And what is wrong in one part costs nothing in another."""
+    path, student = rewritten(name, wrong)
+    points = full(path)
+    assert expected < points[right]
+    assert take(path, student) == {**points, right: expected}
 
-    def student(cell):
-        return cell.source.replace(*wrong) if marks(cell).get("solution") else cell.source
 
-    full = {marks(cell)["grade_id"]: marks(cell)["points"] for cell in graded(path)}
-    points = take(path, student)
-    assert points[right] == expected < full[right]
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("ps1", (CONTENT, "print('so far', file=sys.stderr)\n    return F.mse_loss(features, target, reduction='sum')")),
+        ("ps1", (STYLE, "return F.mse_loss(gram, target, reduction='sum') / (2 * gram.shape[-1]) ** 2")),
+        ("ps2", ("for _ in range(steps):", "for _ in __import__('tqdm').tqdm(range(steps)):")),
+        ("ps2", ("loss = loss_function(pixels)", "loss_function(pixels)\n        loss = loss_function(pixels)")),
+        ("ps2", ("keepdim=True).sqrt()", "keepdim=True).add(1e-6).sqrt()")),
+        ("ps3", ('gap = grayscale["accuracy"]["mean"] - lineart["accuracy"]["mean"]', "gap = torch.tensor(GAP)")),
+    ],
+)
+def test_what_is_right_in_another_way_gets_all_points(name, other):
+    path, student = rewritten(name, other)
+
+    def started(cell):
+        """What the student imported at the beginning, and a difference read from the table, to three digits."""
+        begin = "import sys\nimport torch.nn.functional as F\n" if marks(cell)["grade_id"] == "ps1-content" else ""
+        return begin + student(cell).replace("GAP", 'round(grayscale["accuracy"]["mean"] - lineart["accuracy"]["mean"], 3)')
+
+    assert take(path, started) == full(path)
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.stem)
@@ -133,7 +237,8 @@ def test_what_is_released_is_what_the_source_generates(nbgrader):
 
 
 def test_from_a_submission_to_points_and_feedback(nbgrader):
-    """Jane has solved the first problem set, but her Gram matrix is not divided; Max hands in what he was given."""
+    """Jane has solved the first problem set, but her Gram matrix is not divided, and she prints and warns in red; Max hands in
+    what he was given."""
     course = nbgrader("generate_assignment", "ps1", "--create", "--force")
     notebook = nbformat.read(course / "release" / "ps1" / "ps1.ipynb", as_version=4)
     inbox = course / "downloaded" / "ps1" / "archive"
@@ -141,7 +246,7 @@ def test_from_a_submission_to_points_and_feedback(nbgrader):
     nbformat.write(notebook, inbox / "max_ps1.ipynb")
     for cell, source in zip(notebook.cells, cells(course / "source" / "ps1" / "ps1.ipynb"), strict=True):
         if marks(cell).get("solution"):
-            cell.source = source.source.replace("f @ f.mT / f.shape[2]", "f @ f.mT")
+            cell.source = source.source.replace("f @ f.mT / f.shape[2]", "f @ f.mT").replace(CONTENT, f"{RED}\n    {CONTENT}")
     nbformat.write(notebook, inbox / "jane_ps1.ipynb")
 
     nbgrader("zip_collect", "ps1")
@@ -159,8 +264,7 @@ def test_from_a_submission_to_points_and_feedback(nbgrader):
             }
             for student in ("jane", "max")
         }
-    full = {marks(cell)["grade_id"]: marks(cell)["points"] for cell in graded(SOURCES[0])}
-    assert earned["jane"] == {**full, "ps1-gram-check": 1}, "of six: it has the right shape"
+    assert earned["jane"] == {**full(SOURCES[0]), "ps1-gram-check": 4}, "of six: it is right up to a factor"
     assert set(earned["max"].values()) == {0}
     feedback = (course / "feedback" / "jane" / "ps1" / "ps1.html").read_text(encoding="utf-8")
     assert "four times too large means that M is missing" in feedback
