@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -268,3 +269,14 @@ def test_from_a_submission_to_points_and_feedback(nbgrader):
     assert set(earned["max"].values()) == {0}
     feedback = (course / "feedback" / "jane" / "ps1" / "ps1.html").read_text(encoding="utf-8")
     assert "four times too large means that M is missing" in feedback
+
+
+@pytest.mark.skipif(not (COURSE.parent / ".git").exists(), reason="make students asks git for the files")
+def test_students_do_not_get_the_key():
+    subprocess.run(["make", "students"], cwd=COURSE.parent, check=True, capture_output=True)
+    with zipfile.ZipFile(COURSE.parent / "build" / "students.zip") as archive:
+        names = set(archive.namelist())
+        sets = [archive.read(f"nstlib/course/release/ps{i}/ps{i}.ipynb").decode() for i in (1, 2, 3)]
+    assert {"nstlib/README.md", "nstlib/notebooks/00_start_here.ipynb", "nstlib/data/vgg16.safetensors"} <= names
+    assert not any(part in name for name in names for part in ("course/source", "solutions", "tests/"))
+    assert not any("BEGIN SOLUTION" in text or "HIDDEN" in text for text in sets)
