@@ -43,7 +43,7 @@ course: $(VENV)/ready
 
 students:
 	mkdir -p build
-	git archive --prefix=nstlib/ -o build/students.zip HEAD ':(exclude)course/source' ':(exclude)course/solutions' ':(exclude)tests'
+	git archive --prefix=nstlib/ -o build/students.zip HEAD ':(exclude)course/README.md' ':(exclude)course/source' ':(exclude)course/solutions' ':(exclude)tests'
 	@echo "build/students.zip"
 
 docs: $(VENV)/ready

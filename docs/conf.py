@@ -13,6 +13,7 @@ extensions = ["myst_nb", "sphinx-mathjax-offline"]
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "README.md", "CHANGELOG.md", "data/README.md", "course/README.md", "notebooks/*.ipynb"]
 nb_execution_mode = "off"  # they are committed executed
+nb_render_markdown_format = "myst"  # CommonMark, the default, has no tables
 myst_enable_extensions = ["dollarmath", "amsmath"]
 html_theme = "sphinx_book_theme"
 html_title = project

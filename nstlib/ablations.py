@@ -352,7 +352,7 @@ def table(
 def tuned(name: str) -> str:
     """What ``--tune`` found for each value of a setting (``TUNED``), as a Markdown table."""
     found = {value: {key: {"mean": mean} for key, mean in measured.items()} for value, measured in read(TUNING)[name].items()}
-    return table(found, {key: MEASURES[key] for key in ("accuracy", "edge_f1", "perceptual")}, f"`{TUNED[name][0]}`")
+    return table(found, {key: MEASURES[key] for key in ("accuracy", "chroma", "edge_f1", "perceptual")}, f"`{TUNED[name][0]}`")
 
 
 def line_art(records: Sequence[dict[str, Any]]) -> str:
@@ -376,7 +376,11 @@ def main(arguments: list[str]) -> int:
     """The command; see the module."""
     from nstlib import profiles
 
-    profile = profiles.current()
+    try:
+        profile = profiles.current()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="variants; all if none is given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -406,6 +410,7 @@ def main(arguments: list[str]) -> int:
         for seed in options.seeds:
             for name in options.names or VARIANTS:
                 if any(record["variant"] == name and record["seed"] == seed for record in records):
+                    print(f"{name}, seed {seed}: on record already; --seeds takes others")
                     continue
                 record = run(name, seed, profile, folder)
                 records = [*read(path), record]

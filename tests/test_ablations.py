@@ -147,7 +147,7 @@ def test_the_table_has_a_row_a_variant_and_a_column_a_measure():
 
 def test_what_tuning_found_is_a_table():
     lines = ablations.tuned("structure").splitlines()
-    assert lines[0] == "| `structure_weight` | accuracy, t = 2 | edge F1 | perceptual distance |"
+    assert lines[0] == "| `structure_weight` | accuracy, t = 2 | chroma, t = 2 | edge F1 | perceptual distance |"
     assert [line.split("|")[1].strip() for line in lines[2:]] == [f"{weight:g}" for weight in ablations.TUNED["structure"][1]]
 
 
@@ -174,7 +174,13 @@ def test_an_unknown_variant_is_told():
     assert "there is no variant canny-l2" in result.stderr
 
 
-def test_what_is_on_record_is_not_run_again(monkeypatch, tmp_path):
+def test_an_unknown_profile_is_told(monkeypatch, capsys):
+    monkeypatch.setenv("NSTLIB_PROFILE", "huge")
+    assert ablations.main(["--list"]) == 2
+    assert capsys.readouterr().err.startswith("NSTLIB_PROFILE must be one of")
+
+
+def test_what_is_on_record_is_not_run_again(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("NSTLIB_PROFILE", "smoke")
     monkeypatch.setattr(profiles, "PROFILES", {"smoke": replace(SMOKE, figures=tmp_path)})
     calls = []
@@ -187,6 +193,7 @@ def test_what_is_on_record_is_not_run_again(monkeypatch, tmp_path):
     monkeypatch.setattr(ablations, "run", fake)
     for _ in range(2):
         assert ablations.main(["canny-l1", "sobel-l1-gan", "--seeds", "0", "1"]) == 0
+    assert "canny-l1, seed 0: on record already" in capsys.readouterr().out
     assert calls == [("canny-l1", 0), ("sobel-l1-gan", 0), ("canny-l1", 1), ("sobel-l1-gan", 1)]
     records = json.loads((tmp_path / "ablations.json").read_text())
     assert [record["variant"] for record in records] == ["canny-l1", "canny-l1", "sobel-l1-gan", "sobel-l1-gan"]

@@ -278,5 +278,5 @@ def test_students_do_not_get_the_key():
         names = set(archive.namelist())
         sets = [archive.read(f"nstlib/course/release/ps{i}/ps{i}.ipynb").decode() for i in (1, 2, 3)]
     assert {"nstlib/README.md", "nstlib/notebooks/00_start_here.ipynb", "nstlib/data/vgg16.safetensors"} <= names
-    assert not any(part in name for name in names for part in ("course/source", "solutions", "tests/"))
+    assert not any(part in name for name in names for part in ("course/source", "course/README", "solutions", "tests/"))
     assert not any("BEGIN SOLUTION" in text or "HIDDEN" in text for text in sets)

@@ -39,6 +39,12 @@ def pages(tmp_path_factory):
     return {path: References(path) for path in out.rglob("*.html") if "_static" not in path.parts}
 
 
+def test_tables_are_tables(pages):
+    texts = {path.name: path.read_text(encoding="utf-8") for path in pages}
+    assert [name for name, text in texts.items() if "<p>|" in text] == [], "Markdown that was not understood"
+    assert texts["12_medical.html"].count("<table") >= 3
+
+
 def test_every_notebook_has_a_page(pages):
     names = {path.stem for path in pages}
     assert {"index", "README", "CHANGELOG"} <= names

@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     for figure in made:
         print(f"  {figure.relative_to(ROOT)}")
     if profile.name != "smoke":
-        print(f"and the executed notebooks in {paths[0].parent.name}/; `make lab` opens them")
+        print(f"the executed notebooks are in {paths[0].parent.name}/; `make lab` opens them")
     return 0
 
 
