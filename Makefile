@@ -1,6 +1,6 @@
 # make figures: every figure, from executed notebooks      make test: the tests      make lab: JupyterLab
 # make replicate: train both colorizers and measure Table 1 from them
-# make assets: fetch data/ again and check it               make bench: speed against plain loops; memory of the lab
+# make assets: fetch data/ again and check it               make bench: speed against plain loops; memory
 # make course: the problem sets as students get them, from course/source
 # make students: what students get, without the key to the problem sets, in build/students.zip
 # make docs: README and notebooks as web pages, in build/docs
@@ -32,6 +32,7 @@ bench: $(VENV)/ready
 	$(RUN) benchmarks/transfer.py
 	$(RUN) benchmarks/colorize.py
 	$(RUN) benchmarks/lab.py
+	$(RUN) benchmarks/memory.py
 
 assets: $(VENV)/ready
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"

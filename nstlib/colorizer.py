@@ -192,7 +192,13 @@ class Colorizer:
         Returns:
             One value a frame, each of shape (len(frames),): "accuracy" (t = 2), "accuracy_5" (t = 5), "chroma" (t = 2, a and b
             only), "chroma_5", "psnr" in dB, "ssim".
+
+        Raises:
+            ColorizerError: no frames.
+            ImageError: frames that are none.
         """
+        if not len(frames):
+            raise ColorizerError("there are no frames to measure on")
         parts = []
         for start in range(0, len(frames), batch_size):
             batch = self.compare(frames, range(start, min(start + batch_size, len(frames))))
@@ -284,7 +290,8 @@ class Colorizer:
 
         Raises:
             ColorizerError: the loss is not finite any more (the checkpoint keeps the last sound epoch); the checkpoint is
-                damaged or of another training; no frames; batches that cannot be shared out among the processes.
+                damaged or of another training; no frames, or of another size; batches that cannot be shared out among the
+                processes.
             ImageError: frames that are none.
 
         Warns:
@@ -292,6 +299,9 @@ class Colorizer:
         """
         fabric = fabric or default_fabric()
         training = Training(self, fabric, len(frames), frames_per_epoch or len(frames))
+        self._check_frames(frames)
+        if validation is not None:
+            self._check_frames(validation)
         folder = Path(folder) if folder is not None else None
         self.history = []  # trained before or loaded, the weights are where this run begins
         if folder and (folder / "checkpoint.pt").exists():
@@ -318,6 +328,16 @@ class Colorizer:
                 if callback is not None:
                     callback(self)
         return self.history
+
+    def _check_frames(self, frames: Dataset[Tensor]) -> None:
+        """Lines found at half the size would be others: a run would go through, and be worth nothing."""
+        if not len(frames):
+            raise ColorizerError("there are no frames to measure on")
+        detail = self.condition.detail
+        side, expected = min(frames[0].shape[-2:]), self.size * detail
+        if side != expected:
+            lines = f", {detail} times the {self.size} that it paints, for it finds lines at that size" if detail > 1 else ""
+            raise ColorizerError(f"frames of {side} pixels (shorter side), where this colorizer learns from {expected}{lines}")
 
     # files
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the folder does not exist or cannot be written.
     """
     path = Path(path)
+    if not path.parent.is_dir():  # else the error would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".nstlib-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)

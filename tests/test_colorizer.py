@@ -209,9 +209,11 @@ def test_fresh_frames_are_seen_once_and_few_frames_again():
 
     seen = []
     tiny(epochs=2).fit(Noted("train", 16, 16), frames_per_epoch=8, progress=False)
+    assert seen.pop(0) == 0, "a look at its size, before training"
     assert sorted(seen) == list(range(16))
     seen = []
     tiny(epochs=3).fit(Noted("train", 16, 8), progress=False)
+    del seen[0]
     assert sorted(seen) == sorted(list(range(8)) * 3)
     assert seen[:8] != seen[8:16], "another order every time through"
 
@@ -417,9 +419,22 @@ def test_wrong_arguments_are_told():
         Colorizer(size=4)
 
 
-def test_no_frames_is_told():
-    with pytest.raises(ColorizerError, match="no frames"):
+def test_no_frames_is_told(frames):
+    with pytest.raises(ColorizerError, match="no frames to train on"):
         tiny().fit([], progress=False)
+    with pytest.raises(ColorizerError, match="no frames to measure on"):
+        tiny().fit(frames, validation=[], progress=False)
+    with pytest.raises(ColorizerError, match="no frames to measure on"):
+        tiny().evaluate([])
+
+
+def test_frames_of_another_size_are_told(frames):
+    with pytest.raises(ColorizerError, match=r"frames of 24 pixels .* learns from 16$"):
+        tiny().fit(AnimeFrames("train", 24, 4), progress=False)
+    with pytest.raises(ColorizerError, match=r"learns from 16$"):
+        tiny().fit(frames, validation=AnimeFrames("validation", 24, 4), progress=False)
+    with pytest.raises(ColorizerError, match=r"frames of 16 pixels .* learns from 32, 2 times the 16 that it paints"):
+        tiny(Condition("canny", detail=2)).fit(frames, progress=False)
 
 
 def test_frames_that_are_none_are_told():

@@ -159,6 +159,16 @@ def test_readmes_values_are_those_on_record():
         assert value in rows[notebook].replace("−", "-"), notebook
 
 
+def test_readmes_memory_is_that_on_record():
+    import json
+
+    found = json.loads((ROOT / "benchmarks" / "memory.json").read_text())["peak_gib"]
+    transfer, training = (list(found[job].values()) for job in ("style_transfer", "training"))
+    said = "a style transfer had {:.1f} GiB at its most at 256 px, {:.1f} at 512 and {:.1f} at 1024, Python and VGG included;"
+    assert said.format(*transfer) in README
+    assert "training a colorizer {:.1f} GiB at 64 px and {:.1f} at 128\n".format(*training) in README
+
+
 @pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "nstlib").glob("[a-z]*.py")))
 def test_public_things_are_documented(module):
     imported = importlib.import_module(f"nstlib.{module}")
