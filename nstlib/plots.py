@@ -54,7 +54,8 @@ def save(figure: Figure, alt: str, path: Path) -> None:
 
 
 def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], height: float = 2.2) -> Figure:
-    """Images in rows, each (1, 3, H, W), titles above them; every row is ``height`` inches high."""
+    """Images in rows, each (1, 3, H, W), titles above them; every row is ``height`` inches high. A first title alone is the
+    row's, and begins where the row does."""
     figure = Figure(figsize=(1, 1))
     widths = [[height * image.shape[3] / image.shape[2] for image in row] for row in rows]
     gap, head = 0.12, 0.3
@@ -69,7 +70,7 @@ def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]]
                 (x / total_width, bottom / total_height, width / total_width, height / total_height), frameon=False
             )
             show_image(axes, image)
-            axes.set_title(title, pad=4, **_TEXT)
+            axes.set_title(title, pad=4, loc="left" if len(row) > 1 and not any(row_titles[1:]) else "center", **_TEXT)
             x += width + gap
     return figure
 
