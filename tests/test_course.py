@@ -268,7 +268,7 @@ def test_from_a_submission_to_points_and_feedback(nbgrader):
     assert earned["jane"] == {**full(SOURCES[0]), "ps1-gram-check": 4}, "of six: it is right up to a factor"
     assert set(earned["max"].values()) == {0}
     feedback = (course / "feedback" / "jane" / "ps1" / "ps1.html").read_text(encoding="utf-8")
-    assert "four times too large means that M is missing" in feedback
+    assert "four times too large: M is missing" in feedback
 
 
 @pytest.mark.skipif(not (COURSE.parent / ".git").exists(), reason="make students asks git for the files")
