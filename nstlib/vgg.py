@@ -51,7 +51,7 @@ class FeatureExtractor(nn.Module):
             (``features.0.weight``, ...; metadata ``preprocessing`` is "caffe" or, if absent, "torchvision"); or None,
             random He initialisation from a fixed seed.
         layers: names of layers, such as "relu4_2"; see ``layer_names``.
-        pooling: "max", as VGG was trained, or "average", which Gatys et al. (section 2) found to look smoother.
+        pooling: "max", as VGG was trained, or "average", which Gatys et al. (section 2) found slightly more appealing.
         precision: what the convolutions compute in. ``torch.bfloat16`` is several times faster where the processor has
             matrix units for it (see ``fast_precision``), with 8 bits of mantissa in place of 24.
 
