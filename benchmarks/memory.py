@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from nstlib.colorizer import RECIPES
 from nstlib.table1 import processor, write_json
 
 HERE = Path(__file__).parent
-TRANSFER, COLORIZE = (256, 512, 1024), (64, 128)  # pixels
 
 
 def style_transfer(size: int) -> None:
@@ -29,20 +29,22 @@ def training(size: int) -> None:
     colorizer.fit(nstlib.AnimeFrames("train", size, 64))
 
 
-def peak(job: tuple[str, int]) -> float:
+JOBS = [(style_transfer, size) for size in (256, 512, 1024)] + [(training, size) for size in (64, 128)]  # pixels
+
+
+def peak(job: tuple[Callable[[int], None], int]) -> float:
     """GiB that this process had at its most, once it has done the job."""
-    name, size = job
-    globals()[name](size)
+    work, size = job
+    work(size)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
 def main() -> None:
-    jobs = [("style_transfer", size) for size in TRANSFER] + [("training", size) for size in COLORIZE]
-    found: dict[str, dict[str, float]] = {"style_transfer": {}, "training": {}}
+    found: dict[str, dict[str, float]] = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for (name, size), gib in zip(jobs, pool.imap(peak, jobs), strict=True):
-            found[name][str(size)] = round(gib, 2)
-            print(f"{name}, {size} px: {gib:.2f} GiB", flush=True)
+        for (work, size), gib in zip(JOBS, pool.imap(peak, JOBS), strict=True):
+            found.setdefault(work.__name__, {})[str(size)] = round(gib, 2)
+            print(f"{work.__name__}, {size} px: {gib:.2f} GiB", flush=True)
     write_json({"peak_gib": found, "device": processor()}, HERE / "memory.json")
 
 

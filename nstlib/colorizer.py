@@ -197,8 +197,7 @@ class Colorizer:
             ColorizerError: no frames.
             ImageError: frames that are none.
         """
-        if not len(frames):
-            raise ColorizerError("there are no frames to measure on")
+        _check_count(len(frames), "measure on")
         parts = []
         for start in range(0, len(frames), batch_size):
             batch = self.compare(frames, range(start, min(start + batch_size, len(frames))))
@@ -299,9 +298,10 @@ class Colorizer:
         """
         fabric = fabric or default_fabric()
         training = Training(self, fabric, len(frames), frames_per_epoch or len(frames))
-        self._check_frames(frames)
+        self._check_size(frames)
         if validation is not None:
-            self._check_frames(validation)
+            _check_count(len(validation), "measure on")
+            self._check_size(validation)
         folder = Path(folder) if folder is not None else None
         self.history = []  # trained before or loaded, the weights are where this run begins
         if folder and (folder / "checkpoint.pt").exists():
@@ -329,10 +329,8 @@ class Colorizer:
                     callback(self)
         return self.history
 
-    def _check_frames(self, frames: Dataset[Tensor]) -> None:
+    def _check_size(self, frames: Dataset[Tensor]) -> None:
         """Lines found at half the size would be others: a run would go through, and be worth nothing."""
-        if not len(frames):
-            raise ColorizerError("there are no frames to measure on")
         detail = self.condition.detail
         side, expected = min(frames[0].shape[-2:]), self.size * detail
         if side != expected:
@@ -410,8 +408,7 @@ class Training:
 
     def __init__(self, colorizer: Colorizer, fabric: Fabric, frames: int, frames_per_epoch: int):
         recipe = colorizer.recipe
-        if frames < 1 or frames_per_epoch < 1:
-            raise ColorizerError("there are no frames to train on")
+        _check_count(min(frames, frames_per_epoch), "train on")
         if recipe.batch_size % fabric.world_size:
             raise ColorizerError(
                 f"a batch of {recipe.batch_size} cannot be shared out evenly among {fabric.world_size} processes"
@@ -536,6 +533,11 @@ class Training:
 
     def _run(self) -> dict[str, Any]:
         return {**self.colorizer.config(), "frames": self.frames, "steps": self.total_steps}
+
+
+def _check_count(frames: int, purpose: str) -> None:
+    if frames < 1:
+        raise ColorizerError(f"there are no frames to {purpose}")
 
 
 def _shown(scaled: Tensor) -> Tensor:

@@ -63,14 +63,14 @@ def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]]
     total_height = len(rows) * (height + head)
     figure.set_size_inches(total_width, total_height)
     for r, (row, row_widths, row_titles) in enumerate(zip(rows, widths, titles, strict=True)):
-        x = 0.0
+        x, loc = 0.0, "left" if len(row) > 1 and not any(row_titles[1:]) else "center"
         bottom = total_height - (r + 1) * (height + head)
         for image, width, title in zip(row, row_widths, row_titles, strict=True):
             axes = figure.add_axes(
                 (x / total_width, bottom / total_height, width / total_width, height / total_height), frameon=False
             )
             show_image(axes, image)
-            axes.set_title(title, pad=4, loc="left" if len(row) > 1 and not any(row_titles[1:]) else "center", **_TEXT)
+            axes.set_title(title, pad=4, loc=loc, **_TEXT)
             x += width + gap
     return figure
 

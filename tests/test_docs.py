@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import operator
 import os
 import re
@@ -129,8 +130,6 @@ def test_names_in_the_readmes_table_exist():
 
 
 def test_readmes_values_are_those_on_record():
-    import json
-
     from nstlib import ablations, table1
 
     rows = {
@@ -161,8 +160,6 @@ def test_readmes_values_are_those_on_record():
 
 
 def test_readmes_memory_is_that_on_record():
-    import json
-
     found = json.loads((ROOT / "benchmarks" / "memory.json").read_text())["peak_gib"]
     transfer, training = (list(found[job].values()) for job in ("style_transfer", "training"))
     said = "a style transfer had {:.1f} GiB at its most at 256 px, {:.1f} at 512 and {:.1f} at 1024, Python and VGG included;"
