@@ -1,4 +1,4 @@
-# make figures: every figure, from executed notebooks      make test: the tests      make lab: JupyterLab
+# make figures: every figure, from executed notebooks      make test: style, types, the tests      make lab: JupyterLab
 # make replicate: train both colorizers and measure Table 1 from them
 # make assets: fetch data/ again and check it               make bench: speed against plain loops; memory
 # make course: the problem sets as students get them, from course/source
@@ -19,6 +19,7 @@ figures: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks course/solutions --nbval-lax --nbval-current-env
 	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
 
@@ -53,7 +54,7 @@ docs: $(VENV)/ready
 
 colab:
 	$(PYTHON) -m venv build/colab
-	build/colab/bin/python -m pip install --disable-pip-version-check -c tests/colab.txt -e . pytest nbval
+	build/colab/bin/python -m pip install --disable-pip-version-check -c tests/colab.txt -e ".[experiments]" pytest nbval
 	NSTLIB_PROFILE=smoke build/colab/bin/python -m pytest notebooks --nbval-lax --nbval-current-env
 
 badges: $(VENV)/ready
@@ -66,5 +67,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; say make PYTHON=python3.12" if not (3, 10) <= v < (3, 14) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[notebooks,test,course,docs]"
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[experiments,notebooks,test,course,docs]"
 	@touch $@

@@ -2,10 +2,10 @@
 
     python benchmarks/colorize.py [--rounds N] [--steps N]
 
-The plain step is what tutorials show: the same U-Net and PatchGAN (64 px, width 32, batch norm), float32, discriminator and
+The plain step is as in tutorials: the same U-Net and PatchGAN (64 px, width 32, batch norm), float32, discriminator and
 generator once each, the discriminator on real and fake in turn. Ours is ``Colorizer.training_step`` with the laptop recipe,
-through Fabric. Both get the same composed frames and turn them into grayscale and CIELAB; they take turns, so that what else
-the machine does falls on both. The ratio is the median over the rounds.
+through Fabric. Both get the same composed frames and turn them into grayscale and CIELAB. They take turns, so that other work
+on the machine slows both. The ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 from torch.utils.data import DataLoader
 
+from experiments.records import processor, write_json
+from nstlib.anime import AnimeFrames
 from nstlib.color import rgb_to_lab, scale_lab
-from nstlib.colorizer import RECIPES, Colorizer, Training, default_fabric
+from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.edges import grayscale
-from nstlib.frames import AnimeFrames
 from nstlib.networks import PatchGAN, UNet
-from nstlib.table1 import processor, write_json
+from nstlib.training import Trainer, default_fabric
+from nstlib.vgg import fast_precision
 
 SIZE, RECIPE = 64, RECIPES["laptop"]
 
 
 class Plain:
-    """pix2pix as tutorials write it."""
+    """pix2pix as in tutorials."""
 
     def __init__(self) -> None:
         self.generator, self.discriminator = UNet(SIZE, RECIPE.width), PatchGAN(RECIPE.width)
@@ -40,12 +42,13 @@ class Plain:
         )
 
     def step(self, frames: torch.Tensor) -> None:
+        """Train on a batch (B, 3, H, W), RGB in [0, 1]."""
         condition, colors = grayscale(frames) * 2 - 1, scale_lab(rgb_to_lab(frames))
-        painted = self.generator(condition)
+        colorized = self.generator(condition)
 
         self.discriminator.requires_grad_(True)
         self.discriminator_optimizer.zero_grad()
-        real, fake = self.discriminator(condition, colors), self.discriminator(condition, painted.detach())
+        real, fake = self.discriminator(condition, colors), self.discriminator(condition, colorized.detach())
         loss = binary_cross_entropy_with_logits(real, torch.ones_like(real))
         loss = (loss + binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))) / 2
         loss.backward()
@@ -53,8 +56,8 @@ class Plain:
 
         self.discriminator.requires_grad_(False)
         self.generator_optimizer.zero_grad()
-        fake = self.discriminator(condition, painted)
-        loss = binary_cross_entropy_with_logits(fake, torch.ones_like(fake)) + 100 * l1_loss(painted, colors)
+        fake = self.discriminator(condition, colorized)
+        loss = binary_cross_entropy_with_logits(fake, torch.ones_like(fake)) + 100 * l1_loss(colorized, colors)
         loss.backward()
         self.generator_optimizer.step()
 
@@ -64,13 +67,15 @@ class Ours:
 
     def __init__(self) -> None:
         colorizer = Colorizer("grayscale", SIZE, recipe=RECIPE)
-        self.training = Training(colorizer, default_fabric(), 10**6, 10**6 // RECIPE.epochs)
+        self.trainer = Trainer(colorizer, AnimeFrames("train", SIZE, 10**6), fabric=default_fabric())
 
     def step(self, frames: torch.Tensor) -> None:
-        self.training.advance(frames)
+        """Train on a batch (B, 3, H, W), RGB in [0, 1]."""
+        self.trainer.advance(frames)
 
 
 def main() -> None:
+    """Run the command (see the module)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)
@@ -96,7 +101,7 @@ def main() -> None:
         "size": SIZE,
         "width": RECIPE.width,
         "batch": RECIPE.batch_size,
-        "precision": default_fabric()._precision.precision,
+        "precision": str(fast_precision()),
         "device": processor(),
         "torch": torch.__version__,
     }

@@ -1,4 +1,4 @@
-"""Memory of the style lab while it paints for long, in JupyterLab in Chromium: the kernel's and the page's.
+"""Memory of the live style lab over many steps, in JupyterLab in Chromium: the kernel's and the page's.
 
     python benchmarks/lab.py [--minutes N]
 
@@ -16,21 +16,22 @@ from pathlib import Path
 
 import psutil
 
-from nstlib.table1 import processor, write_json
+from experiments.records import processor, write_json
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
 import browser  # noqa: E402 (tools/ is no package)
 
-LAB = """
-import os, nstlib, nstlib.lab
+CELL = """
+import os, nstlib, nstlib.widgets
 print("kernel", os.getpid())
-nstlib.lab.StyleLab(nstlib.asset_path("toronto"), nstlib.asset_path("scream"))
+nstlib.widgets.StyleLab(nstlib.asset_path("toronto"), nstlib.asset_path("scream"))
 """
 EVERY = 15  # seconds between looks
 
 
 def main() -> int:
+    """Run the command (see the module); return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     minutes = parser.parse_args().minutes
@@ -39,7 +40,7 @@ def main() -> int:
         return 1
     kernel_mb, page_mb, seconds = [], [], []
     with tempfile.TemporaryDirectory() as folder, browser.launched() as chromium:
-        browser.write_notebook(Path(folder, "lab.ipynb"), [LAB])
+        browser.write_notebook(Path(folder, "lab.ipynb"), [CELL])
         with browser.jupyterlab(Path(folder), profile="cpu") as address:
             page = chromium.new_context(viewport=browser.WINDOW).new_page()
             notebook = browser.Notebook(page, address.format("lab.ipynb"))

@@ -1,4 +1,4 @@
-"""Memory at its most, Python, VGG and all: of a style transfer and of training a colorizer, by size.
+"""Peak memory of a style transfer and of training a colorizer, by size, with Python and VGG.
 
     python benchmarks/memory.py
 
@@ -14,17 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import nstlib
+from experiments.records import processor, write_json
 from nstlib.colorizer import RECIPES
-from nstlib.table1 import processor, write_json
 
 HERE = Path(__file__).parent
 
 
 def style_transfer(size: int) -> None:
+    """A few steps at ``size`` pixels."""
     nstlib.stylize(nstlib.asset_path("toronto"), nstlib.asset_path("scream"), size=size, steps=6)
 
 
 def training(size: int) -> None:
+    """A short epoch at ``size`` pixels."""
     colorizer = nstlib.Colorizer("grayscale", size, recipe=replace(RECIPES["laptop"], epochs=1))
     colorizer.fit(nstlib.AnimeFrames("train", size, 64))
 
@@ -33,13 +35,14 @@ JOBS = [(style_transfer, size) for size in (256, 512, 1024)] + [(training, size)
 
 
 def peak(job: tuple[Callable[[int], None], int]) -> float:
-    """GiB that this process had at its most, once it has done the job."""
+    """Do the job, and return this process's peak memory in GiB."""
     work, size = job
     work(size)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
 def main() -> None:
+    """Run the command (see the module)."""
     found: dict[str, dict[str, float]] = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for (work, size), gib in zip(JOBS, pool.imap(peak, JOBS), strict=True):

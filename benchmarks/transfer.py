@@ -1,14 +1,14 @@
 """Style transfer against the loop that tutorials show, side by side in one run (`make bench`, about a quarter of an hour).
 
-Both minimise the same loss on the same images at the same size, from the same start, the content image:
+Both minimize the same loss on the same images at the same size, from the same start, the content image:
 
 - the plain loop: torchvision's VGG-16 module in its default memory layout and float32, weights frozen, one scale, torch's
   L-BFGS as it comes (no line search), 300 iterations, pixels clamped in the closure as PyTorch's own tutorial does;
 - nstlib: StyleTransfer as it is used, coarse to fine.
 
-Both are judged by one number: the loss of the picture as it can be saved (clipped to [0, 1]), computed in float32 by the plain
-loop's network, outside the clock. Without a line search the plain loop spikes, and may end on a spike; so we ask how long
-nstlib takes to reach the plain loop's final loss, and how long to reach the lowest that it ever had.
+One number compares them: the loss of the picture as it can be saved (clipped to [0, 1]), computed in float32 by the plain
+loop's network. Its time is not counted. Without a line search the plain loop's loss has spikes, and may end on one. So we
+measure how long nstlib takes to reach the plain loop's final loss, and how long to reach its lowest loss.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ CONTENT_LAYER = "relu4_2"
 
 
 class PlainLoop:
-    """Gatys et al. as tutorials write it."""
+    """Gatys et al. as in tutorials."""
 
     def __init__(self, content: Tensor, style: Tensor) -> None:
         self.content = content
@@ -53,6 +54,7 @@ class PlainLoop:
             self.grams = {layer: self.gram(f) for layer, f in self.features(style).items() if layer in STYLE_LAYERS}
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
+        """VGG's features of an image (1, 3, H, W), RGB in [0, 1], by layer."""
         x, found = (image - self.mean) / self.std, {}
         for name, module in zip(layer_names(), self.net, strict=False):
             x = module(x)
@@ -62,10 +64,12 @@ class PlainLoop:
 
     @staticmethod
     def gram(features: Tensor) -> Tensor:
+        """Gram matrix (N, N) of features (1, N, H, W)."""
         f = features.flatten(2)[0]
         return f @ f.T / f.shape[1]
 
     def loss(self, image: Tensor) -> Tensor:
+        """The weighted sum of content loss, style loss and total variation; relative, as nstlib's."""
         features = self.features(image)
         content = (features[CONTENT_LAYER] - self.target).square().sum() / self.target.square().sum()
         style = sum((self.gram(features[k]) - a).square().sum() / a.square().sum() for k, a in self.grams.items()) / len(
@@ -100,11 +104,12 @@ class PlainLoop:
 
 
 @torch.no_grad()
-def judge(loop: PlainLoop, image: Tensor) -> float:
+def saved_loss(loop: PlainLoop, image: Tensor) -> float:
+    """The loss of an image (1, 3, H, W) as it can be saved, clipped to [0, 1]."""
     return float(loop.loss(image.clamp(0, 1)))
 
 
-def seconds_per_evaluation(function, image: Tensor, repeats: int = 5) -> float:
+def seconds_per_evaluation(function: Callable[[Tensor], Tensor], image: Tensor, repeats: int = 5) -> float:
     """Median seconds of one loss and gradient."""
     times = []
     for _ in range(repeats + 1):
@@ -116,6 +121,7 @@ def seconds_per_evaluation(function, image: Tensor, repeats: int = 5) -> float:
 
 
 def main() -> None:
+    """Run the command (see the module)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512, help="longer side in pixels (default 512)")
     parser.add_argument("--iterations", type=int, default=300, help="of the plain loop (default 300)")
@@ -124,27 +130,27 @@ def main() -> None:
     content = resize(nstlib.load_image(nstlib.asset_path("toronto")), arguments.size)
     style = resize(nstlib.load_image(nstlib.asset_path("scream")), arguments.size)
     loop = PlainLoop(content, style)
-    start = judge(loop, content)
+    start = saved_loss(loop, content)
     print(f"{arguments.size} px, {torch.get_num_threads()} threads, loss of the content image {start:.4f}", flush=True)
 
     image, lowest, plain_seconds = loop.run(arguments.iterations)
-    final = judge(loop, image)
+    final = saved_loss(loop, image)
     targets = {"final": final, "lowest": min(final, lowest)}
     print(f"plain loop: {arguments.iterations} iterations, {plain_seconds:.1f} s, {targets}", flush=True)
 
-    started, judging, reached = time.perf_counter(), 0.0, {}
+    started, comparing, reached = time.perf_counter(), 0.0, {}
     transfer = StyleTransfer(
         content, style, content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, tv_weight=TV_WEIGHT, size=arguments.size
     )
     while len(reached) < len(targets) and transfer.step_count < 4 * transfer.steps:
         losses = transfer.step()
         open_targets = {name: target for name, target in targets.items() if name not in reached}
-        # our own loss, in our own precision, only says when it is worth asking the judge
+        # our own loss, in our own precision, only says when the comparison is worth its time
         if losses["size"] == arguments.size and losses["total"] < 1.01 * max(open_targets.values()):
             before = time.perf_counter()
-            loss = judge(loop, transfer.image)
-            judging += time.perf_counter() - before
-            seconds = time.perf_counter() - started - judging
+            loss = saved_loss(loop, transfer.image)
+            comparing += time.perf_counter() - before
+            seconds = time.perf_counter() - started - comparing
             for name, target in open_targets.items():
                 if loss <= target:
                     reached[name] = {"steps": transfer.step_count, "seconds": round(seconds, 1), "loss": round(loss, 4)}
@@ -153,12 +159,12 @@ def main() -> None:
             print(f"  nstlib: {transfer.step_count} steps, {losses['size']} px, loss {losses['total']:.4f}", flush=True)
 
     def our_loss(x: Tensor) -> Tensor:
-        return transfer._losses_of(x)["total"]
+        return transfer.objective(x)["total"]
 
     one_plain, one_ours = seconds_per_evaluation(loop.loss, content), seconds_per_evaluation(our_loss, content)
     result = {
         "size": arguments.size,
-        "judged_by": "content + 8 style + 10 total variation, relative losses, float32, image clipped to [0, 1]",
+        "measured_by": "content + 8 style + 10 total variation, relative losses, float32, image clipped to [0, 1]",
         "plain_loop": {
             "iterations": arguments.iterations,
             "seconds": round(plain_seconds, 1),

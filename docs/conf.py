@@ -11,7 +11,15 @@ author = "The nstlib authors"
 copyright = "2026, the nstlib authors"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "README.md", "CHANGELOG.md", "data/README.md", "course/README.md", "notebooks/*.ipynb"]
+include_patterns = [
+    "docs/*.md",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "course/README.md",
+    "notebooks/*.ipynb",
+]
 nb_execution_mode = "off"  # they are committed executed
 nb_render_markdown_format = "myst"  # CommonMark, the default, has no tables
 myst_enable_extensions = ["dollarmath", "amsmath"]
@@ -25,7 +33,8 @@ def describe_pictures(app: Sphinx, document: nodes.document) -> None:
     if path.suffix != ".ipynb":
         return
     outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
-    texts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+    kinds = ("image/jpeg", "image/png")  # photographs; plots and drawings
+    texts = [output.metadata[kind]["alt"] for output in outputs for kind in kinds if kind in output.get("data", {})]
     pictures = [picture for picture in document.findall(nodes.image) if "alt" not in picture]
     for picture, text in zip(pictures, texts, strict=True):
         picture["alt"] = text

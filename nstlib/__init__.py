@@ -1,15 +1,27 @@
 """Perceptual loss for image-to-image translation: neural style transfer and anime colorization, taught and replicated."""
 
 from nstlib import edges
+from nstlib.anime import AnimeFrames
 from nstlib.assets import AssetError, asset_path
-from nstlib.colorizer import Colorizer, ColorizerError, Recipe
+from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.cyclegan import CycleGAN, CycleRecipe
 from nstlib.edges import Condition
-from nstlib.frames import AnimeFrames, FrameFolder, VideoFrames
+from nstlib.frames import FrameFolder, VideoFrames
 from nstlib.images import ImageError, load_image, save_image
-from nstlib.losses import PerceptualLoss, content_loss, gram_matrix, style_loss, total_variation
+from nstlib.losses import (
+    PerceptualLoss,
+    adversarial_loss,
+    content_loss,
+    discriminator_loss,
+    gram_matrix,
+    image_gradient_loss,
+    style_loss,
+    total_variation,
+)
 from nstlib.medical import MedicalPatches
 from nstlib.metrics import color_accuracy
+from nstlib.objective import StyleObjective
+from nstlib.training import ModelError
 from nstlib.transfer import DivergenceError, StyleTransfer, TransferError, TransferResult, stylize
 from nstlib.vgg import FeatureExtractor
 
@@ -17,7 +29,7 @@ __all__ = [
     "AnimeFrames",
     "AssetError",
     "Colorizer",
-    "ColorizerError",
+    "ColorizerRecipe",
     "Condition",
     "CycleGAN",
     "CycleRecipe",
@@ -26,17 +38,21 @@ __all__ = [
     "FrameFolder",
     "ImageError",
     "MedicalPatches",
+    "ModelError",
     "PerceptualLoss",
-    "Recipe",
+    "StyleObjective",
     "StyleTransfer",
     "TransferError",
     "TransferResult",
     "VideoFrames",
+    "adversarial_loss",
     "asset_path",
     "color_accuracy",
     "content_loss",
+    "discriminator_loss",
     "edges",
     "gram_matrix",
+    "image_gradient_loss",
     "load_image",
     "save_image",
     "style_loss",

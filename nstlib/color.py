@@ -1,6 +1,6 @@
-"""RGB and CIELAB on tensors, differentiable; the conversion itself is kornia's (sRGB, white point D65).
+"""RGB, luma and CIELAB on tensors, differentiable; the conversion to CIELAB is kornia's (sRGB, white point D65).
 
-The networks see CIELAB scaled to [-1, 1], as in the lab's code: L* / 50 - 1, a* / 110, b* / 110.
+The networks see CIELAB scaled to [-1, 1], as in the code of Nazeri et al. 2018: L* / 50 - 1, a* / 110, b* / 110.
 """
 
 from __future__ import annotations
@@ -8,7 +8,23 @@ from __future__ import annotations
 import kornia.color
 from torch import Tensor
 
+BT601 = (0.299, 0.587, 0.114)
+BT709 = (0.2125, 0.7154, 0.0721)  # to the digits of skimage.color.rgb2gray
 AB_RANGE = 110  # a* and b* of sRGB colours lie within [-108, 99]; the metric's thresholds count in this range too
+
+
+def luma_bt601(image: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, the Y of YIQ: (B, 3, H, W), gamma-coded RGB in [0, 1], to (B, 1, H, W) in [0, 1]."""
+    return _weighted_sum(image, BT601)
+
+
+def luma_bt709(image: Tensor) -> Tensor:
+    """Luma of ITU-R BT.709, the gray of scikit-image: (B, 3, H, W), gamma-coded RGB in [0, 1], to (B, 1, H, W) in [0, 1]."""
+    return _weighted_sum(image, BT709)
+
+
+def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    return (image * image.new_tensor(weights)[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
@@ -29,3 +45,8 @@ def scale_lab(lab: Tensor) -> Tensor:
 def unscale_lab(scaled: Tensor) -> Tensor:
     """The inverse of ``scale_lab``."""
     return (scaled + scaled.new_tensor([1, 0, 0])[:, None, None]) * scaled.new_tensor([50, AB_RANGE, AB_RANGE])[:, None, None]
+
+
+def scaled_lab_to_rgb(scaled: Tensor, clip: bool = True) -> Tensor:
+    """What the networks see or predict, (B, 3, H, W), to RGB; clipped to [0, 1], or left outside."""
+    return lab_to_rgb(unscale_lab(scaled.float()), clip)

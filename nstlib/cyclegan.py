@@ -1,75 +1,86 @@
-"""CycleGAN for line-art: colours without pairs, the poster's second piece of "future research".
+"""CycleGAN for line-art: colors without pairs, the poster's second piece of "future research".
 
 Source: J.-Y. Zhu, T. Park, P. Isola, A. A. Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
-Networks", ICCV 2017. Two generators, from line-art to colours and back, learn from line-art of some frames and the colours of
-others. The training loop, checkpoints and all are ``Colorizer``'s; here is what is different: networks and step.
+Networks", ICCV 2017. Two generators, from line-art to colors and back, learn from line-art of some frames and the colors of
+others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nstlib.arguments import whole_number
 from nstlib.color import rgb_to_lab, scale_lab
-from nstlib.colorizer import Colorizer, Recipe, Training
 from nstlib.edges import Condition
 from nstlib.images import check_images
+from nstlib.model import ColorizationModel
 from nstlib.networks import PatchGAN, ResNetGenerator
+from nstlib.recipe import TrainingRecipe
+from nstlib.training import Trainer
 
 
 @dataclass(frozen=True)
-class CycleRecipe(Recipe):
-    """How a CycleGAN is trained. Weights and pool are the paper's; what departs from it is what a laptop can do in minutes."""
+class CycleRecipe(TrainingRecipe):
+    """How a CycleGAN is trained. Weights and pool are the paper's; the departures are what a laptop can do in minutes.
 
-    width: int = 32  # 64 in the paper
-    dropout: float = 0.0
-    l1_weight: float = 0.0  # there are no pairs
-    cycle_weight: float = 10.0  # lambda in Eq. (3)
-    identity_weight: float = 5.0  # half of it, as in section 5.2
+    Raises:
+        ValueError: a setting is out of its range, or all weights are 0.
+    """
+
     generator_lr: float = 1e-3  # 2e-4 in the paper, for batches of one frame; here a batch has eight of each kind
     discriminator_lr: float = 1e-3  # equal, as there; at a tenth of it, the generators were content to leave lines white
     beta1: float = 0.5
     generator_steps: int = 1
     schedule: str = "one-cycle"  # constant, then falling, in the paper
+    width: int = 32  # 64 in the paper
     blocks: int = 6  # residual; as the paper's at 128 pixels
-    pool: int = 48  # earlier paintings that the discriminators are shown again; 50 in the paper
+    pool: int = 48  # earlier fakes that the discriminators are shown again; 50 in the paper
+    adversarial_weight: float = 1.0  # at 0 there are no discriminators
+    cycle_weight: float = 10.0  # lambda in Eq. (3)
+    identity_weight: float = 5.0  # half of it, as in section 5.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size < 2 or self.pool < self.batch_size:
-            raise ValueError(f"batch_size must be at least 2 and pool no smaller, not {self.batch_size!r} and {self.pool!r}")
+        whole_number(self.width, "width", 1)
+        whole_number(self.blocks, "blocks", 0)
+        whole_number(self.batch_size, "batch_size", 2)  # half of a batch gives its lines, half its colors
+        whole_number(self.pool, "pool", self.batch_size)
 
 
-class CycleGAN(Colorizer):
-    """A generator that colors line-art and one that draws it, and a discriminator for either; no frame is seen with its lines.
+class CycleGAN(ColorizationModel):
+    """A generator from line-art to colors and one back, and a discriminator for either; no frame is seen with its own lines.
 
     Args:
-        condition, size, seed: as in ``Colorizer``.
-        recipe: a ``CycleRecipe``.
+        condition, size, seed: as in ``nstlib.model.ColorizationModel``.
+        recipe: a ``CycleRecipe``; None takes its defaults.
 
     Raises:
         ValueError: an argument is none of these.
     """
 
     recipe_type = CycleRecipe
+    recipe: CycleRecipe
+    collapse = (0.005, 2.0)  # of the mean squared error of the labels; guessing has 0.25
+    generator: Generators
+    discriminator: Discriminators
 
     def __init__(
         self, condition: str | Condition = "canny", size: int = 64, *, recipe: CycleRecipe | None = None, seed: int = 0
     ):
-        recipe = recipe or CycleRecipe()
-        if not isinstance(recipe, CycleRecipe):
-            raise ValueError(f"recipe must be a CycleRecipe, not {recipe!r}")
-        super().__init__(condition, size, recipe=recipe, seed=seed)
+        super().__init__(condition, size, CycleRecipe() if recipe is None else recipe, seed)
 
-    def _networks(self) -> tuple[nn.Module, nn.Module]:
-        return Generators(self.recipe), Discriminators(self.recipe, self.size)
+    def build_networks(self) -> tuple[nn.Module, nn.Module]:
+        """Both generators, and both discriminators."""
+        return Generators(self.recipe), Discriminators(self.recipe)
 
     @torch.inference_mode()
     def draw(self, image: Tensor) -> Tensor:
-        """Take the other direction: colours to line-art.
+        """Take the other direction: colors to line-art.
 
         Args:
             image: shape (B, 3, H, W), RGB in [0, 1].
@@ -81,41 +92,49 @@ class CycleGAN(Colorizer):
             ImageError: not such images.
         """
         scaled = scale_lab(rgb_to_lab(check_images(image).to(self.device).float()))
-        drawn = self.generator.eval().draw(scaled.to(memory_format=torch.channels_last))
-        return ((drawn[:, :1] + 1) / 2).clamp(0, 1)
+        lines = self.generator.eval()(scaled.to(memory_format=torch.channels_last), "to_lines")
+        return ((lines[:, :1] + 1) / 2).clamp(0, 1)
 
-    def training_step(self, frames: Tensor, training: Training) -> dict[str, Tensor]:
-        """One step on a batch (B, 3, H, W), RGB in [0, 1]: line-art of its first half, colours of its second.
+    def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]:
+        """One step: the discriminators on their turn, the generators always. Least squares in place of logarithms (section 4).
 
-        Eq. (1)-(3) of the paper, with least squares in place of the logarithms (section 4).
+        Args:
+            frames: shape (B, 3, H, W), RGB in [0, 1]. The first half gives its lines, the second half its colors.
+            trainer: holds the networks and takes the steps.
+
+        Returns:
+            Losses, not yet weighted, those of both directions added: "cycle", "identity" and, if its weight is not 0,
+            "adversarial"; on the discriminators' turn "discriminator".
         """
-        generator, discriminator, fabric = training.generator, training.discriminator, training.fabric
+        adversarial = self.recipe.weights["adversarial"]
+        generator, discriminator = trainer.generator, trainer.discriminator
         condition, colors = self.inputs(frames)
-        lines, colors = as_lab(condition[: len(frames) // 2]), colors[len(frames) // 2 :]
-        colorized, drawn = generator(lines, "colorize"), generator(colors, "draw")
+        real_lines, real_colors = as_lab(condition[: len(frames) // 2]), colors[len(frames) // 2 :]
+        fake_colors, fake_lines = generator(real_lines, "to_colors"), generator(real_colors, "to_lines")
         losses = {}
 
-        if training.step % self.recipe.generator_steps == 0:
-            shown = self.discriminator.remembered(colorized.detach().float(), drawn.detach().float())
-            real = discriminator(colors, "colors"), discriminator(lines, "lines")
-            fake = discriminator(shown[0], "colors"), discriminator(shown[1], "lines")
-            losses["discriminator"] = (
-                sum((r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)) / 4
-            )
-            training.discriminator_optimizer.zero_grad()
-            fabric.backward(losses["discriminator"])
-            training.discriminator_optimizer.step()
+        if adversarial and trainer.discriminator_turn:
+            pools = cast("dict[str, ImagePool]", self.discriminator.pools)
+            pooled_colors = pools["colors"].query(fake_colors.detach().float())
+            pooled_lines = pools["lines"].query(fake_lines.detach().float())
+            real = discriminator(real_colors, "colors"), discriminator(real_lines, "lines")
+            fake = discriminator(pooled_colors, "colors"), discriminator(pooled_lines, "lines")
+            loss = sum((r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)) / 4
+            trainer.update_discriminator(loss)
+            losses["discriminator"] = loss
 
-        judged = training.judge(colorized, "colors"), training.judge(drawn, "lines")
-        losses["adversarial"] = sum((logits - 1).square().mean() for logits in judged)
+        generator_losses = {}
+        if adversarial:
+            fake = trainer.frozen_discriminator(fake_colors, "colors"), trainer.frozen_discriminator(fake_lines, "lines")
+            generator_losses["adversarial"] = (fake[0] - 1).square().mean() + (fake[1] - 1).square().mean()
         # there and back again: what it was
-        losses["cycle"] = F.l1_loss(generator(colorized, "draw").float(), lines)
-        losses["cycle"] = losses["cycle"] + F.l1_loss(generator(drawn, "colorize").float(), colors)
-        # what is in colours already stays, and so does what is drawn already
-        losses["identity"] = F.l1_loss(generator(colors, "colorize").float(), colors)
-        losses["identity"] = losses["identity"] + F.l1_loss(generator(lines, "draw").float(), lines)
-        self._improve_generator(losses, training)
-        return losses
+        cycled_lines, cycled_colors = generator(fake_colors, "to_lines"), generator(fake_lines, "to_colors")
+        generator_losses["cycle"] = F.l1_loss(cycled_lines.float(), real_lines) + F.l1_loss(cycled_colors.float(), real_colors)
+        # colors stay as they are when asked for colors, lines when asked for lines
+        same_colors, same_lines = generator(real_colors, "to_colors"), generator(real_lines, "to_lines")
+        generator_losses["identity"] = F.l1_loss(same_colors.float(), real_colors) + F.l1_loss(same_lines.float(), real_lines)
+        trainer.update_generator(generator_losses)
+        return {**losses, **generator_losses}
 
 
 class Generators(nn.Module):
@@ -123,47 +142,70 @@ class Generators(nn.Module):
 
     def __init__(self, recipe: CycleRecipe):
         super().__init__()
-        self.colorize = ResNetGenerator(recipe.width, recipe.blocks)
-        self.draw = ResNetGenerator(recipe.width, recipe.blocks)
+        self.to_colors = ResNetGenerator(recipe.width, recipe.blocks)
+        self.to_lines = ResNetGenerator(recipe.width, recipe.blocks)
 
-    def forward(self, image: Tensor, task: str = "colorize") -> Tensor:
+    def forward(self, image: Tensor, direction: str = "to_colors") -> Tensor:
         """Line-art (B, 1, H, W) or scaled CIELAB (B, 3, H, W), in [-1, 1], to scaled CIELAB."""
-        return getattr(self, task)(as_lab(image))
+        return getattr(self, direction)(as_lab(image))
 
 
 class Discriminators(nn.Module):
-    """Is this in colours as frames are; is this line-art? With a pool of earlier paintings (section 4; A. Shrivastava et al.,
-    CVPR 2017), which checkpoints keep."""
+    """Are these colors real or fake; is this line-art real or fake? With a pool of earlier fakes for either."""
 
-    def __init__(self, recipe: CycleRecipe, size: int):
+    def __init__(self, recipe: CycleRecipe):
         super().__init__()
         self.colors = PatchGAN(recipe.width, in_channels=3)
         self.lines = PatchGAN(recipe.width, in_channels=3)
-        for kind in ("colors", "lines"):
-            self.register_buffer(f"{kind}_pool", torch.zeros(recipe.pool, 3, size, size))
-        self.register_buffer("filled", torch.tensor(0))
+        self.pools = nn.ModuleDict({"colors": ImagePool(recipe.pool), "lines": ImagePool(recipe.pool)})
 
     def forward(self, image: Tensor, kind: str) -> Tensor:
         """Scaled CIELAB (B, 3, H, W) to logits."""
         return getattr(self, kind)(image)
 
+
+class ImagePool(nn.Module):
+    """Earlier fakes, so that the discriminator does not forget them (section 4; A. Shrivastava et al., CVPR 2017).
+
+    Checkpoints keep it (of several processes, that of the first). It is no buffer: buffers are made equal in all processes.
+
+    Args:
+        capacity: how many images it holds.
+    """
+
+    def __init__(self, capacity: int):
+        super().__init__()
+        self.capacity = capacity
+        self.images: Tensor | None = None
+
     @torch.no_grad()
-    def remembered(self, colorized: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """While the pool fills, what is given; then, for every other image, an earlier one, whose place it takes."""
-        pools, new = (self.colors_pool, self.lines_pool), (colorized, drawn)
-        free = min(len(self.colors_pool) - int(self.filled), len(colorized))
+    def query(self, images: Tensor) -> Tensor:
+        """While the pool fills, ``images`` as they are; then, for every other one, an earlier one, whose place it takes.
+
+        Args:
+            images: shape (B, C, H, W); of the same size every time.
+
+        Returns:
+            The same shape.
+        """
+        held = images.new_empty(0, *images.shape[1:]) if self.images is None else self.images.to(images.device)
+        free = min(self.capacity - len(held), len(images))
         if free:
-            for pool, images in zip(pools, new, strict=True):
-                pool[self.filled : self.filled + free] = images[:free]
-            self.filled += free
-            return new
-        shown = []
-        for pool, images in zip(pools, new, strict=True):
-            places = torch.randperm(len(pool))[: len(images)].to(images.device)
-            earlier = (torch.rand(len(images)) < 0.5).to(images.device)
-            shown.append(torch.where(earlier[:, None, None, None], pool[places], images))
-            pool[places[earlier]] = images[earlier]
-        return shown[0], shown[1]
+            self.images = torch.cat([held, images[:free]]).contiguous()
+            return images
+        places = torch.randperm(len(held))[: len(images)].to(images.device)
+        earlier = (torch.rand(len(images)) < 0.5).to(images.device)
+        mixed = torch.where(earlier[:, None, None, None], held[places], images)
+        held[places[earlier]] = images[earlier]
+        self.images = held
+        return mixed
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {} if self.images is None else {"images": self.images}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        images = state.get("images")
+        self.images = None if images is None else images.clone()  # ``query`` changes it in place
 
 
 def as_lab(image: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ joins its lines on the CPU); all but Canny are differentiable.
 from __future__ import annotations
 
 import inspect
-import math
 
 import numpy as np
 import scipy.ndimage
@@ -16,19 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nstlib.arguments import choice, number, whole_number
+from nstlib.color import luma_bt709
 from nstlib.images import ImageError, check_images
-
-LUMA = (0.2125, 0.7154, 0.0721)  # ITU-R BT.709, on gamma-coded values, as skimage.color.rgb2gray
 
 
 def grayscale(image: Tensor) -> Tensor:
-    """Luma: shape (B, 3, H, W), RGB in [0, 1], to (B, 1, H, W) in [0, 1].
+    """Luma (BT.709): shape (B, 3, H, W), RGB in [0, 1], to (B, 1, H, W) in [0, 1].
 
     Raises:
         ImageError: not such images.
     """
-    check_images(image)
-    return (image * image.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    return luma_bt709(check_images(image))
 
 
 def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Tensor:
@@ -47,10 +45,11 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         Shape (B, 1, H, W), values 0 or 1. No gradient flows back: the decisions are steps.
 
     Raises:
-        ImageError: not such images, ``sigma`` negative, or not 0 <= low <= high.
+        ImageError: not such images.
+        ValueError: ``sigma`` is negative, or not 0 <= low <= high.
     """
     if not 0 <= low <= high:
-        raise ImageError(f"Canny's thresholds must be 0 <= low <= high, not {low!r} and {high!r}")
+        raise ValueError(f"Canny's thresholds must be 0 <= low <= high, not {low!r} and {high!r}")
     with torch.no_grad():
         gray = grayscale(image)
         # what lies outside the image does not count: a blurred image of ones tells how much lies inside
@@ -78,10 +77,10 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
         Shape (B, 1, H, W), in [0, 1]; within 1e-6 of 1 where the image is flat.
 
     Raises:
-        ImageError: not such images, or ``sigma`` or ``threshold`` negative.
+        ImageError: not such images.
+        ValueError: ``sigma`` or ``threshold`` is negative.
     """
-    if not 0 <= threshold < math.inf:
-        raise ImageError(f"Sobel's threshold must be 0 or more, not {threshold!r}")
+    number(threshold, "Sobel's threshold", least=0)
     down, right = gradient(_gaussian(grayscale(image), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
     magnitude = (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
@@ -121,12 +120,14 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
         Shape (B, 1, H, W), in [0, 1].
 
     Raises:
-        ImageError: not such images, or a parameter out of its range.
+        ImageError: not such images.
+        ValueError: a parameter is out of its range.
     """
-    if not (sigma > 0 and k > 1):
-        raise ImageError(f"XDoG needs sigma > 0 and k > 1, not {sigma!r} and {k!r}")
-    if not (0 <= p < math.inf and math.isfinite(epsilon) and 0 <= phi < math.inf):
-        raise ImageError(f"XDoG needs p >= 0, a number epsilon and phi >= 0, not {p!r}, {epsilon!r} and {phi!r}")
+    number(sigma, "XDoG's sigma", above=0)
+    number(k, "XDoG's k", above=1)
+    number(p, "XDoG's p", least=0)
+    number(epsilon, "XDoG's epsilon")
+    number(phi, "XDoG's phi", least=0)
     gray = grayscale(image)
     sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
     return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
@@ -149,8 +150,7 @@ def mixed(image: Tensor) -> Tensor:
 
 
 def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise ImageError(f"sigma must be 0 or more pixels, not {sigma!r}")
+    number(sigma, "sigma", least=0)
     radius = int(4 * sigma + 0.5)  # as scipy.ndimage
     if not radius:
         return gray
@@ -200,47 +200,44 @@ class Condition:
     """An operator with its settings: what a colorizer is given of a frame.
 
     Args:
-        operator: "grayscale", "canny", "sobel" or "xdog".
-        detail: lines are found at this many times the size and brought down by the mean over squares of ``detail`` pixels, so
-            that a small picture keeps fine lines, as gray ones.
+        operator: "grayscale", "canny", "sobel", "xdog" or "mixed".
+        supersample: lines are found at this many times the size and brought down by the mean over squares of
+            ``supersample`` pixels, so that a small picture keeps fine lines, as gray ones.
         settings: of the operator, as in its function: ``sigma``, ``low``, ``high``, ...
 
     Raises:
-        ValueError: no such operator or setting, a setting is no number, or ``detail`` is not a whole number of 1 or more.
+        ValueError: no such operator or setting, a setting is no number, or ``supersample`` is not a whole number of 1 or more.
     """
 
-    def __init__(self, operator: str = "grayscale", *, detail: int = 1, **settings: float):
-        if operator not in OPERATORS:
-            raise ValueError(f"condition must be one of {', '.join(OPERATORS)}, not {operator!r}")
-        if not isinstance(detail, int) or isinstance(detail, bool) or detail < 1:
-            raise ValueError(f"detail must be a whole number of 1 or more, not {detail!r}")
+    def __init__(self, operator: str = "grayscale", *, supersample: int = 1, **settings: float):
+        choice(operator, "condition", list(OPERATORS))
         unknown = set(settings) - set(list(inspect.signature(OPERATORS[operator]).parameters)[1:])
         if unknown:
             raise ValueError(f"{operator} has no setting {', '.join(sorted(unknown))}")
-        for name, value in settings.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                raise ValueError(f"{operator}'s {name} must be a number, not {value!r}")
-        self.operator, self.detail, self.settings = operator, detail, settings
+        self.operator = operator
+        self.supersample = whole_number(supersample, "supersample", 1)
+        self.settings = {name: number(value, f"{operator}'s {name}") for name, value in settings.items()}
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W), RGB in [0, 1], to (B, 1, H / detail, W / detail) in [0, 1].
+        """(B, 3, H, W), RGB in [0, 1], to (B, 1, H / supersample, W / supersample) in [0, 1].
 
         Raises:
-            ImageError: not such images, of a size that ``detail`` does not divide, or a setting out of its range.
+            ImageError: not such images, or of a size that ``supersample`` does not divide.
+            ValueError: a setting is out of its range.
         """
-        return self.reduce(OPERATORS[self.operator](image, **self.settings))
+        return self.downsample(OPERATORS[self.operator](image, **self.settings))
 
-    def reduce(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H / detail, W / detail), by the mean over squares.
+    def downsample(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H / supersample, W / supersample), by the mean over squares.
 
         Raises:
-            ImageError: ``detail`` does not divide height and width.
+            ImageError: ``supersample`` does not divide height and width.
         """
-        height, width = image.shape[-2:]
-        if height % self.detail or width % self.detail:
-            raise ImageError(f"images of {width} x {height} pixels cannot be cut into squares of {self.detail} (detail)")
-        return F.avg_pool2d(image, self.detail) if self.detail > 1 else image
+        side, (height, width) = self.supersample, image.shape[-2:]
+        if height % side or width % side:
+            raise ImageError(f"images of {width} x {height} pixels cannot be cut into squares of {side} (supersample)")
+        return F.avg_pool2d(image, side) if side > 1 else image
 
     def config(self) -> dict[str, object]:
         """What ``Condition(**config)`` makes it again from."""
-        return {"operator": self.operator, "detail": self.detail, **self.settings}
+        return {"operator": self.operator, "supersample": self.supersample, **self.settings}

@@ -11,6 +11,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 import PIL.Image
@@ -116,7 +117,13 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
         ImageError: not such a tensor, or the path cannot be written.
     """
     path = Path(path)
-    formats = {".png": {}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}, ".webp": {"quality": 95}, ".tiff": {}}
+    formats: dict[str, dict[str, Any]] = {
+        ".png": {},
+        ".jpg": {"quality": 95},
+        ".jpeg": {"quality": 95},
+        ".webp": {"quality": 95},
+        ".tiff": {},
+    }
     if path.suffix.lower() not in formats:
         raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(formats)}")
     pixels = to_uint8(image)
@@ -210,7 +217,7 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return (check_image(image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
 
-def _is_whole(number: object) -> bool:
+def _is_whole(number: object) -> TypeGuard[int]:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
@@ -224,8 +231,9 @@ def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
     if image.format in _NOT_READ:  # opened by the caller, but perhaps not run yet
         raise ImageError(f"{name}: {image.format} is not read")
     _check_size(image, name)
-    if image.format == "TIFF" and image.tile:
-        boxes = [extents for _, extents, *_ in image.tile]
+    tiles = getattr(image, "tile", [])  # only what was read from a file has some
+    if image.format == "TIFF" and tiles:
+        boxes = [extents for _, extents, *_ in tiles]
         if sum((right - left) * (bottom - top) for left, top, right, bottom in boxes) < image.width * image.height:
             raise ImageError(f"{name}: parts of the picture are missing")  # Pillow would leave them black
     image.load()

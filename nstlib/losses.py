@@ -1,20 +1,23 @@
-"""The poster's losses, Eq. (1)-(3), as pure functions on features.
+"""The poster's losses as pure functions: Eq. (1)-(3) on features, Eq. (4) and (5) on a discriminator's logits.
 
 Every function is differentiable and returns a scalar tensor (``gram_matrix`` a matrix per image). Features are what
-``nstlib.FeatureExtractor`` returns: tensors of shape (B, N, H, W), N filters over M = H * W positions. The formulas speak
-of one image; for a batch the losses are summed over it.
+``nstlib.FeatureExtractor`` returns: tensors of shape (B, N, H, W), N filters over M = H * W positions. Formulas (1) to (3)
+speak of one image; for a batch the losses are summed over it. Logits may have any shape; (4) and (5) are means over them.
 
-Source: Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; the poster.
+Source: Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; Goodfellow et al.,
+"Generative Adversarial Nets", NeurIPS 2014; the poster.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nstlib.arguments import weight as checked_weight
+from nstlib.edges import gradient
 from nstlib.vgg import FeatureExtractor
 
 
@@ -54,6 +57,7 @@ def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
         ValueError: the mask does not have the features' size.
     """
     f = features.permute(0, 2, 3, 1).flatten(1, 2)  # (B, M, N): no copy for channels_last, as FeatureExtractor gives
+    total: int | Tensor
     if mask is None:
         weighted, total = f, f.shape[1]
     else:
@@ -100,6 +104,49 @@ def total_variation(image: Tensor) -> Tensor:
     return across.square().sum() + down.square().sum()
 
 
+def adversarial_loss(fake: Tensor) -> Tensor:
+    r"""Poster Eq. (4), its first term: :math:`-\mathbb{E}[\log D(G(x) \mid x)]`, what the generator minimizes.
+
+    The non-saturating loss of Goodfellow et al. (section 3). D is the sigmoid of the logits, and -log sigmoid(z) is
+    softplus(-z), which neither overflows nor loses digits.
+
+    Args:
+        fake: logits of the discriminator for the generator's images, any shape.
+    """
+    return F.softplus(-_full(fake)).mean()
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    r"""Poster Eq. (5), negated: :math:`-\mathbb{E}[\log D(y \mid x)] - \mathbb{E}[\log (1 - D(G(x) \mid x))]`.
+
+    The poster maximizes J; we minimize -J. A discriminator that guesses, with D = 1/2 everywhere, has the loss 2 log 2 = 1.386.
+    Like Nazeri et al. 2018, and unlike pix2pix, we do not halve it. On logits, -log(1 - sigmoid(z)) is softplus(z).
+
+    Args:
+        real, fake: logits of the discriminator for real images and for the generator's, any shapes.
+    """
+    return F.softplus(-_full(real)).mean() + F.softplus(_full(fake)).mean()
+
+
+def image_gradient_loss(fake: Tensor, real: Tensor) -> Tensor:
+    r"""Mean distance of the image gradients: :math:`\mathbb{E}\,|\nabla_{fake} - \nabla_{real}|`.
+
+    The gradient is Sobel's, divided by 4, so that a step of height 1 has 1. Both derivatives are compared with their signs. The
+    magnitude alone is the same whether an edge goes up or down, and trainings with it collapsed.
+    Not in the poster. Source: M. Mathieu, C. Couprie, Y. LeCun, "Deep multi-scale video prediction beyond mean square error",
+    ICLR 2016, section 3.2 (theirs are differences of neighbors).
+
+    Args:
+        fake, real: shape (B, 1, H, W), any range.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(f"fake and real have different shapes: {tuple(fake.shape)} and {tuple(real.shape)}")
+    return (torch.cat(gradient(_full(fake))) / 4 - torch.cat(gradient(_full(real))) / 4).abs().mean()
+
+
 class PerceptualLoss(nn.Module):
     r"""How different two images look to VGG: content and style losses of named layers, for training other networks.
 
@@ -138,9 +185,9 @@ class PerceptualLoss(nn.Module):
         self.content, self.style = dict(content), dict(style or {})
         for kind, layers in (("content", self.content), ("style", self.style)):
             for layer, weight in layers.items():
-                layers[layer] = check_weight(weight, f"{kind}[{layer!r}]")
-        layers = list(dict.fromkeys([*self.content, *self.style]))
-        self.extractor = FeatureExtractor(arch, weights, layers, pooling, precision)
+                layers[layer] = checked_weight(weight, f"{kind}[{layer!r}]")
+        names = list(dict.fromkeys([*self.content, *self.style]))
+        self.extractor = FeatureExtractor(arch, weights, names, pooling, precision)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """The loss of ``image`` against ``target``, both (B, 3, H, W), floating-point RGB in [0, 1]; gradients reach ``image``
@@ -167,18 +214,3 @@ class PerceptualLoss(nn.Module):
 def _full(x: Tensor) -> Tensor:
     """Single precision, unless it is double: sums of many half-precision values go wrong."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def check_weight(value: float, name: str) -> float:
-    """Return ``value`` if it can weigh a loss: a finite number, not negative.
-
-    Raises:
-        ValueError: it is not; the message names the argument.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{name} must be finite and not negative, not {value!r}")
-    return number

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nstlib.arguments import choice, whole_number
 from nstlib.images import resize
 
 IMAGES = ("immunohistochemistry", "retina")
@@ -43,12 +44,10 @@ class MedicalPatches(Dataset[Tensor]):
     def __init__(
         self, split: str = "train", size: int = 64, length: int = 1000, seed: int = 0, images: tuple[str, ...] = IMAGES
     ):
-        if split not in ("train", "test"):
-            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
-        if not (isinstance(size, int) and 8 <= size <= 128):
-            raise ValueError(f"size must be a whole number of pixels from 8 to 128, not {size!r}")
-        if not (isinstance(length, int) and length >= 1):
-            raise ValueError(f"length must be a whole number of at least 1, not {length!r}")
+        choice(split, "split", ("train", "test"))
+        whole_number(size, "size", 8, 128)
+        whole_number(length, "length", 1)
+        whole_number(seed, "seed", 0)
         if not images or set(images) - set(IMAGES):
             raise ValueError(f"images must be some of {', '.join(IMAGES)}, not {images!r}")
         self.split, self.size, self.length, self.seed, self.images = split, size, length, seed, tuple(images)

@@ -1,7 +1,8 @@
-"""The networks of the colorization GAN: a U-Net that paints, a PatchGAN that judges patches; and CycleGAN's generator.
+"""The networks: a U-Net generator and a PatchGAN discriminator for the colorization GAN, and CycleGAN's generator.
 
-The first two are as in the lab's code for the poster's sister paper (K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using
-Generative Adversarial Networks", 2018, section 3): 4 x 4 kernels, batch norm, He initialisation; ``width`` is 64 there.
+The first two follow K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using Generative Adversarial Networks", 2018, section 3,
+and the code published with it: 4 x 4 kernels, batch norm, ``width`` 64. Ours start from He's initial weights; theirs from
+TensorFlow's variance scaling with its defaults (scale 1, fan-in).
 """
 
 from __future__ import annotations
@@ -10,24 +11,28 @@ import itertools
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nstlib.arguments import number, whole_number
 
 
 class UNet(nn.Module):
     """Generator: halve the condition down to about 2 x 2, double it up again, and pass every scale across (skip connections).
 
     At 256 pixels and width 64 the encoder has 64-64-128-256-512-512-512-512 channels, at 32 pixels 64-128-256-512-512; the
-    first layer keeps the size, all others halve it. Source: O. Ronneberger, P. Fischer, T. Brox, "U-Net", MICCAI 2015;
+    first layer keeps the size, the others halve it. Source: O. Ronneberger, P. Fischer, T. Brox, "U-Net", MICCAI 2015;
     P. Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, section 3.2.1.
 
     Args:
         size: shorter side of the images in pixels, at least 8; sets how often they are halved.
         width: channels of the first layer.
         dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
-        gain: of the last layer's initial weights, which are He's else; below 1, tanh begins far from its ends.
+        output_gain: factor on the last layer's initial weights; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -35,15 +40,17 @@ class UNet(nn.Module):
         size: int = 64,
         width: int = 64,
         dropout: float = 0.0,
-        gain: float = 1.0,
+        output_gain: float = 1.0,
         in_channels: int = 1,
         out_channels: int = 3,
     ):
         super().__init__()
-        if size < 8 or width < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"size must be at least 8, width 1 and dropout in [0, 1), not {size!r}, {width!r}, {dropout!r}")
+        whole_number(size, "size", 8)
+        whole_number(width, "width", 1)
+        number(dropout, "dropout", least=0, below=1)
+        number(output_gain, "output_gain", above=0)
         halvings = int(math.log2(size)) - 1
-        first = 0 if size >= 256 else 1  # small images start twice as wide, in the lab's code too
+        first = 0 if size >= 256 else 1  # small images start twice as wide, as in the code of Nazeri et al. 2018
         widths = [width, *(width * min(2**i, 8) for i in range(first, halvings + first))]
         self.encoder = nn.ModuleList([_down(in_channels, width, stride=1)])
         self.encoder.extend(_down(a, b) for a, b in itertools.pairwise(widths))
@@ -52,10 +59,10 @@ class UNet(nn.Module):
         for i, skipped in enumerate(reversed(widths[:-1])):
             self.decoder.append(_up(channels, skipped, dropout if i < 3 else 0.0))
             channels = 2 * skipped
-        self.paint = nn.Conv2d(channels, out_channels, kernel_size=1)
+        self.output = nn.Conv2d(channels, out_channels, kernel_size=1)
         _initialize(self)
         with torch.no_grad():
-            self.paint.weight *= gain
+            self.output.weight *= output_gain
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1]."""
@@ -68,18 +75,18 @@ class UNet(nn.Module):
             scales.append(x)
         for up, skipped in zip(self.decoder, reversed(scales[:-1]), strict=True):
             x = torch.cat([up(x), skipped], dim=1)
-        return torch.tanh(self.paint(x))[:, :, :height, :width]
+        return torch.tanh(self.output(x))[:, :, :height, :width]
 
 
 class PatchGAN(nn.Module):
-    """Discriminator: is this patch of about 70 x 70 pixels, seen beside its condition, drawn or painted? In a frame
-    of 64 pixels, a patch in the middle is all of it.
+    """Discriminator: is this patch of about 70 x 70 pixels real or fake, given its condition? In a frame of 64 pixels, a patch
+    in the middle is all of it.
 
-    Source: Isola et al. 2017, section 3.2.2: C64-C128-C256-C512 at width 64, batch norm but in the first layer.
+    Source: Isola et al. 2017, section 3.2.2: C64-C128-C256-C512 at width 64, batch norm except in the first layer.
 
     Args:
         width: channels of the first layer.
-        in_channels: of all that it sees together.
+        in_channels: of all inputs together.
     """
 
     def __init__(self, width: int = 64, in_channels: int = 4):
@@ -94,20 +101,21 @@ class PatchGAN(nn.Module):
         )
         _initialize(self)
 
-    def forward(self, *seen: Tensor) -> Tensor:
-        """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, about H/8, about W/8); positive for "drawn"."""
-        return self.layers(torch.cat(seen, dim=1))
+    def forward(self, *images: Tensor) -> Tensor:
+        """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, about H/8, about W/8); positive for real."""
+        return self.layers(torch.cat(images, dim=1))
 
 
 class ResNetGenerator(nn.Module):
     """CycleGAN's generator: two halvings, residual blocks, two doublings; instance norm, reflected borders.
 
     Source: J.-Y. Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017,
-    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64. The paper's u are
-    transposed convolutions; here pixels are repeated and convolved (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and
-    Checkerboard Artifacts", Distill 2016), because in a short training those leave a checkerboard; and what the layers find is
-    added to the image (as by K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017), not a new one made by tanh, because in a
-    short training their quarter-size features blurred lines beyond recognition.
+    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64.
+
+    Two departures, for short trainings. The paper's u are transposed convolutions, which leave a checkerboard; here pixels are
+    repeated and convolved (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016). The paper
+    ends in tanh, and its quarter-size features blurred lines beyond recognition; here the network predicts a residual,
+    out = x + f(x) (K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017).
 
     Args:
         width: channels of the first layer.
@@ -131,7 +139,7 @@ class ResNetGenerator(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, channels, H, W), any H and W from 8 pixels on, to the same shape, mostly in [-1, 1]."""
@@ -153,62 +161,25 @@ class ResidualBlock(nn.Module):
         return x + self.layers(x)
 
 
-def _normed(convolution: nn.Module) -> tuple[nn.Module, ...]:
+def _normed(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
     return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm over the whole batch, however many processes share it: training then does not depend on their number.
-
-    PyTorch's own SyncBatchNorm does this on GPUs only.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape; B is this process's share."""
-        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return super().forward(x)
-        exact, processes = x.float(), dist.get_world_size()
-        mean = _SumOverProcesses.apply(exact.mean((0, 2, 3))) / processes
-        variance = _SumOverProcesses.apply((exact - mean[:, None, None]).square().mean((0, 2, 3))) / processes
-        with torch.no_grad():
-            count = exact[:, 0].numel() * processes
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
-        scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return (exact * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum over all processes, differentiable; PyTorch's own, ``torch.distributed.nn.all_reduce``, is deprecated."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return _SumOverProcesses.forward(ctx, gradient)  # x counts in every process's sum
 
 
 def _down(in_channels: int, out_channels: int, stride: int = 2) -> nn.Sequential:
     # 4 x 4 kernels have no middle: at stride 1 the extra row and column of padding go to the lower right
     pad = nn.ZeroPad2d((1, 2, 1, 2) if stride == 1 else 1)
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=stride, bias=False)
-    return nn.Sequential(pad, convolution, BatchNorm(out_channels), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(pad, convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2, inplace=True))
 
 
 def _up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1, bias=False)
-    layers = [convolution, BatchNorm(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
+    layers = [convolution, nn.BatchNorm2d(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
 def _initialize(network: nn.Module) -> None:
-    """He initialisation (K. He et al., ICCV 2015) by the number of inputs that reach an output."""
+    """He initialization (K. He et al., ICCV 2015) by the number of inputs that reach an output."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=0.2)

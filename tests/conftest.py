@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from nstlib.anime import AnimeFrames
 from nstlib.assets import DATA
-from nstlib.frames import AnimeFrames
 from nstlib.images import load_image
 
 

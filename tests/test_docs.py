@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -25,11 +26,12 @@ else:  # pragma: no cover
     tomllib = pytest.importorskip("tomli")
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = ("experiments", "notebooks", "test", "course", "docs")  # those that `make` installs
 
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return [*PROJECT["dependencies"], *(line for name in ("notebooks", "test", "course", "docs") for line in extras[name])]
+    return [*PROJECT["dependencies"], *(line for name in EXTRAS for line in extras[name])]
 
 
 def name_of(requirement):
@@ -52,6 +54,16 @@ def test_constraints_pin_every_requirement():
     assert {name_of(requirement) for requirement in requirements()} <= pinned
 
 
+def test_make_installs_these_extras():
+    assert f'-e ".[{",".join(EXTRAS)}]"' in (ROOT / "Makefile").read_text()
+
+
+def test_pre_commit_runs_the_pinned_ruff():
+    (pinned,) = re.findall(r"^ruff==(.+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"/ruff-pre-commit\n\s+rev: v(\S+)", hooks) == [pinned]
+
+
 @pytest.mark.skipif(not os.environ.get("CI"), reason="only CI must run the pinned versions")
 def test_ci_runs_the_pinned_versions():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
@@ -69,10 +81,21 @@ def test_links_lead_somewhere(document):
         assert (document.parent / target.split("#")[0]).exists(), f"{document.name} links to {target}"
 
 
-def test_readme_quotes_what_came_out_for_line_art():
-    from nstlib import ablations
+def test_readme_quotes_the_tables():
+    from experiments import report, table1
 
-    assert ablations.line_art(ablations.read()) in README, "python -m nstlib.ablations --table"
+    rows = json.loads((ROOT / "figures" / "table1.json").read_text())
+    assert table1.markdown(rows) in README, "figures/table1.md"
+    assert report.line_art(report.read()) in README, "python -m experiments --table"
+
+
+def test_table_1_is_that_of_its_rows():
+    from experiments import table1
+
+    figures = ROOT / "figures"
+    assert (figures / "table1.md").read_text(encoding="utf-8") == table1.markdown(
+        json.loads((figures / "table1.json").read_text())
+    )
 
 
 def test_readmes_make_commands_exist():
@@ -89,12 +112,13 @@ def test_ci_runs_the_readmes_test_command():
     assert commands[-1] == "make test"
 
 
+@pytest.mark.slow
 def test_readmes_code_runs(tmp_path, monkeypatch):
     """The Python blocks, on small images and few steps."""
     import torch
 
     import nstlib
-    from nstlib.frames import sample_clip
+    from nstlib.anime import sample_clip
 
     image = nstlib.load_image(nstlib.asset_path("scream"), 64)
     nstlib.save_image(image, tmp_path / "my_photo.jpg")
@@ -102,11 +126,10 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     nstlib.save_image(image, tmp_path / "my_frame.png")
     sample_clip(tmp_path / "my_clip.mp4")
     monkeypatch.chdir(tmp_path)
-    tiny = nstlib.Recipe(width=4, epochs=2)
+    tiny = nstlib.ColorizerRecipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) == 4
-    monkeypatch.setenv("NSTLIB_PROFILE", "smoke")
     for block in blocks:
         small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
@@ -119,8 +142,7 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
 
 def test_names_in_the_readmes_table_exist():
     import nstlib
-    import nstlib.ablations
-    import nstlib.lab
+    import nstlib.widgets
 
     rows = [line for line in README.splitlines() if line.startswith("|") and "notebooks/" in line]
     assert len(rows) == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
@@ -130,7 +152,8 @@ def test_names_in_the_readmes_table_exist():
 
 
 def test_readmes_values_are_those_on_record():
-    from nstlib import ablations, table1
+    from experiments import report
+    from experiments.records import mean_and_sd
 
     rows = {
         line.split("notebooks/")[1][:2]: line.split("|")[6]
@@ -138,62 +161,80 @@ def test_readmes_values_are_those_on_record():
         if "](notebooks/" in line and line[0] == "|"
     }
     table = json.loads((ROOT / "figures" / "table1.json").read_text())
-    best = {row["condition"]: table1.shown(row["shots"]["accuracy"]) for row in table if row["run"] == "long"}
-    records = ablations.read()
+    best = {row["condition"]: mean_and_sd(row["shots"]["accuracy"]) for row in table if row["run"] == "long"}
+    records = report.read()
 
     def change(name, measure):
-        new, old = (ablations.summary(records, variant)[measure]["mean"] for variant in (name, "canny-l1-gan"))
+        new, old = (report.summary(records, variant)[measure]["mean"] for variant in (name, "canny-l1-gan"))
         return f"{new / old - 1:+.0%}"
 
-    scratch, anime = (ablations.curves(records, f"medical-grayscale-{origin}-100") for origin in ("scratch", "anime"))
+    scratch, anime = (report.curves(records, f"medical-grayscale-{origin}-100") for origin in ("scratch", "anime"))
     steps = next(record["steps"] for record in records if record["variant"] == "medical-grayscale-scratch-100")
     expected = {
         "06": best["grayscale"],
         "07": best["canny"],
         "09": f"perceptual distance {change('canny-l1-perceptual-gan', 'perceptual')}",
-        "10": f"edge F1 {change('canny-structure', 'edge_f1')}",
+        "10": f"edge F1 {change('canny-gradient', 'edge_f1')}",
         "11": f"accuracy {change('sobel-l1-gan', 'accuracy')}",
-        "12": f"in {ablations.reached(anime, scratch[:, -1].mean().item(), steps)} of {steps} steps",
+        "12": f"in {report.reached(anime, scratch[:, -1].mean().item(), steps)} of {steps} steps",
     }
     for notebook, value in expected.items():
         assert value in rows[notebook].replace("−", "-"), notebook
 
 
 def test_readmes_memory_is_that_on_record():
+    (answer,) = [paragraph for paragraph in README.split("\n\n") if "benchmarks/memory.json" in paragraph]
     found = json.loads((ROOT / "benchmarks" / "memory.json").read_text())["peak_gib"]
-    transfer, training = (list(found[job].values()) for job in ("style_transfer", "training"))
-    said = "a style transfer had {:.1f} GiB at its most at 256 px, {:.1f} at 512 and {:.1f} at 1024, Python and VGG included;"
-    assert said.format(*transfer) in README
-    assert "training a colorizer {:.1f} GiB at 64 px and {:.1f} at 128\n".format(*training) in README
+    for job in ("style_transfer", "training"):
+        for size, peak in found[job].items():
+            assert f"{peak:.1f}" in answer, (job, size)
 
 
-@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "nstlib").glob("[a-z]*.py")))
+def modules():
+    """Every module of the library and of the experiments, by its full name."""
+    for package in ("nstlib", "experiments"):
+        for path in sorted((ROOT / package).rglob("[a-z]*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("module", list(modules()))
 def test_public_things_are_documented(module):
-    imported = importlib.import_module(f"nstlib.{module}")
+    imported = importlib.import_module(module)
     assert imported.__doc__
     for name, thing in vars(imported).items():
         if not name.startswith("_") and callable(thing) and getattr(thing, "__module__", "") == imported.__name__:
             assert thing.__doc__, f"{module}.{name}"
 
 
-def test_arrows_run_one_way():
-    """The library's own order (images -> vgg -> losses -> transfer; edges, networks -> colorizer); plots and profiles are
-    for notebooks and tools only."""
-    order = ["files", "images", "assets", "color", "edges", "frames", "vgg", "losses", "transfer"]
-    order += ["networks", "metrics", "colorizer", "table1", "cyclegan", "medical", "ablations"]
-    for module in order:
-        imports = re.findall(r"^from nstlib\.(\w+) import", (ROOT / "nstlib" / f"{module}.py").read_text(), flags=re.MULTILINE)
-        assert set(imports) <= set(order[: order.index(module)]), module
+def tracked(*folders):
+    """The files under version control that are there, by their path from the root."""
+    listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_tree_is_light():
+    sizes = {name: (ROOT / name).stat().st_size for name in tracked("data", "notebooks", "figures")}
+    assert sum(sizes.values()) < 90e6, sorted(sizes, key=sizes.get)[-10:]
+
+
+def test_every_figure_is_shown():
+    """By the README or by a notebook; figures/ablations holds data that notebooks read."""
+    sources = [cell.source for path in ROOT.glob("notebooks/*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
+    named = re.findall(r'figures(?:/| / f?")([\w{}]+\.(?:png|jpg))', "\n".join([README, *sources]))
+    shown = [re.compile(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(name))) for name in named]
+    for name in tracked("figures"):
+        path = Path(name)
+        if path.parent.name == "figures" and path.suffix in (".png", ".jpg"):
+            assert any(pattern.fullmatch(path.name) for pattern in shown), name
 
 
 def test_nothing_names_a_machine_or_an_index():
     """No absolute path of somebody's machine, no address of a package index."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
     pattern = re.compile(r"/(work|home|root|Users)/\w|index-url|/simple/", flags=re.IGNORECASE)
-    for name in listed.stdout.splitlines():
+    for name in tracked():
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".txt", ".yml"} and path != Path(__file__) and path.exists():
-            text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
+        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".txt", ".yml", ".yaml"} and path != Path(__file__):
+            text = re.sub(r'"image/(png|jpeg)": "[^"]*"', "", path.read_text(encoding="utf-8"))
             assert not pattern.search(text), name

@@ -1,17 +1,29 @@
 """What the committed notebooks must have; nbval runs them (see `make test`)."""
 
+import ast
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((ROOT / "course" / "solutions").glob("*.ipynb"))
+PICTURES = ("image/jpeg", "image/png")  # photographs; plots and drawings
+MEGABYTES = 2.0  # a notebook, at most
+pytestmark = pytest.mark.notebooks
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
+
+
+def pictures(cell):
+    """Outputs of a cell that are pictures, with their type."""
+    return [(output, kind) for output in cell.outputs for kind in PICTURES if kind in output.get("data", {})]
 
 
 def code_cells(notebook):
@@ -56,10 +68,9 @@ def test_no_errors_no_widgets_no_machine(notebook):
 
 def test_every_picture_has_alternative_text(notebook):
     for cell in code_cells(notebook):
-        for output in cell.outputs:
-            if "image/png" in output.get("data", {}):
-                assert len(output.metadata["image/png"]["alt"]) > 40
-                assert output.data["text/plain"] == output.metadata["image/png"]["alt"]
+        for output, kind in pictures(cell):
+            assert len(output.metadata[kind]["alt"]) > 40
+            assert output.data["text/plain"] == output.metadata[kind]["alt"]
 
 
 def test_pictures_are_there(notebook):
@@ -67,7 +78,28 @@ def test_pictures_are_there(notebook):
         pytest.fail("a notebook without a picture")
     for cell in code_cells(notebook):
         if "plots.show(" in cell.source:
-            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+            assert pictures(cell)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}-{path.stem[:2]}")
+def test_is_not_large(path):
+    assert path.stat().st_size <= MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}-{path.stem[:2]}")
+def test_figures_that_it_saves_are_committed_and_those_it_shows_are_there(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        saved = re.findall(r'profile\.figures / "([\w.]+)"', cell.source) if cell.cell_type == "code" else []
+        shown = re.findall(r"figures/([\w/]+\.(?:png|jpg))", cell.source) if cell.cell_type == "markdown" else []
+        for name in (*saved, *shown):
+            assert (ROOT / "figures" / name).exists(), name
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}-{path.stem[:2]}")
+def test_every_cell_compiles(path):
+    transformer = TransformerManager()
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        ast.parse(transformer.transform_cell(cell.source))
 
 
 def test_sizes_and_steps_come_from_the_profile_only(notebook):

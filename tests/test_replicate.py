@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
-def replicate(out, *options):
+def replicate(out, *options, **environment):
     return subprocess.run(
         [sys.executable, str(ROOT / "tools" / "replicate.py"), "--out", str(out), *options],
-        env={**os.environ, "NSTLIB_PROFILE": "smoke"},
+        env={**os.environ, "NSTLIB_PROFILE": "smoke", **environment},
         capture_output=True,
         text=True,
         timeout=600,
@@ -24,6 +26,7 @@ def contents(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_trains_both_conditions_and_measures(tmp_path):
     before = contents(ROOT / "figures"), contents(ROOT / "data")
     result = replicate(tmp_path)
@@ -31,26 +34,34 @@ def test_trains_both_conditions_and_measures(tmp_path):
     for condition in ("grayscale", "canny"):
         name = f"laptop-{condition}-seed0"
         assert (tmp_path / f"{name}.safetensors").exists()
-        assert (tmp_path / f"{name}.png").exists()
+        assert (tmp_path / f"{name}.jpg").exists()
         assert (tmp_path / "runs" / name / "log.csv").exists()
         measured = json.loads((tmp_path / "records" / f"{name}.json").read_text())
         assert measured["epochs"] == 2
         assert 0 <= measured["shots"]["accuracy"] <= 1
     assert (tmp_path / "table1.md").read_text() in result.stdout
     assert [row["condition"] for row in json.loads((tmp_path / "table1.json").read_text())] == ["grayscale", "canny"]
-    assert before == (contents(ROOT / "figures"), contents(ROOT / "data")), "what came with the repository is not touched"
+    assert before == (contents(ROOT / "figures"), contents(ROOT / "data")), "the repository is not changed"
 
     again = replicate(tmp_path)
     assert again.returncode == 0
-    assert "laptop-canny-seed0: is there" in again.stdout
-    assert "epoch 1 of" not in again.stdout, "nothing is trained twice"
+    assert "laptop-canny-seed0" in again.stdout
+    assert "epoch" not in again.stdout.split("|")[0], "nothing is trained twice"
 
     other = replicate(tmp_path, "--frames", "64")
     assert other.returncode == 1
-    assert "trained or measured otherwise (frames_per_epoch)" in other.stderr
+    assert "(frames_per_epoch)" in other.stderr, "the setting that differs"
 
 
 def test_a_wrong_argument_is_told(tmp_path):
     result = replicate(tmp_path, "--conditions", "crayon")
     assert result.returncode == 2
-    assert "invalid choice: 'crayon'" in result.stderr
+    assert "crayon" in result.stderr
+
+
+def test_an_unknown_profile_is_one_line(tmp_path):
+    result = replicate(tmp_path, NSTLIB_PROFILE="huge")
+    assert result.returncode == 2
+    assert "NSTLIB_PROFILE" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """Draw data/toronto.png: the Toronto skyline from the lake at dusk.
 
 The poster paints *The Scream* on a photograph of Toronto that does not come with it, so this stands in: heights, widths and
-order of the buildings follow the real ones (in metres), everything else is noise from one seed.
+order of the buildings follow the real ones (in meters), everything else is noise from one seed.
 
     python tools/draw_toronto.py OUT.png
 """
@@ -23,7 +23,7 @@ SUPERSAMPLING = 2
 W, H = WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING
 SHORE = int(0.70 * H)  # row of the waterline
 METRE = 1.0 * SUPERSAMPLING  # pixels
-WEST = 75  # metres of the shore, west of Rogers Centre, that lie left of the picture
+WEST = 75  # meters of the shore, west of Rogers Centre, that lie left of the picture
 EAST = WEST + W / METRE
 SEED = 1893  # the year of The Scream
 
@@ -46,14 +46,14 @@ def noise(shape: tuple[int, int], cell: tuple[float, float], octaves: int = 5) -
 
 
 def gradient(values: np.ndarray, stops: list[tuple[float, str]]) -> np.ndarray:
-    """Colours along ``stops``, (position, colour) pairs."""
-    positions, colours = [p for p, _ in stops], np.array([rgb(c) for _, c in stops])
-    return np.stack([np.interp(values, positions, colours[:, i]) for i in range(3)], axis=-1)
+    """Colors along ``stops``, (position, color) pairs."""
+    positions, colors = [p for p, _ in stops], np.array([rgb(c) for _, c in stops])
+    return np.stack([np.interp(values, positions, colors[:, i]) for i in range(3)], axis=-1)
 
 
-def blend(base: np.ndarray, colour: np.ndarray, alpha: np.ndarray | float) -> np.ndarray:
+def blend(base: np.ndarray, color: np.ndarray, alpha: np.ndarray | float) -> np.ndarray:
     alpha = np.asarray(alpha)[..., None] if np.ndim(alpha) else alpha
-    return base * (1 - alpha) + colour * alpha
+    return base * (1 - alpha) + color * alpha
 
 
 def sky() -> np.ndarray:
@@ -80,16 +80,16 @@ def sky() -> np.ndarray:
 
 
 class City:
-    """Paints buildings from back to front into ``picture``; x in metres from the left edge, heights above the water."""
+    """Paints buildings from back to front into ``picture``; x in meters from the left edge, heights above the water."""
 
     def __init__(self, picture: np.ndarray) -> None:
         self.picture = picture
 
-    def shape(self, points: list[tuple[float, float]], colour: np.ndarray, alpha: float = 1.0) -> np.ndarray:
-        """Fill a polygon given in metres with a colour (or one colour a pixel); returns its mask."""
+    def shape(self, points: list[tuple[float, float]], color: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+        """Fill a polygon given in meters with a color (or one color a pixel); returns its mask."""
         corners = np.array([(SHORE - height * METRE, (x - WEST) * METRE) for x, height in points])
         mask = polygon2mask((H, W), corners)
-        self.picture[mask] = blend(self.picture[mask], colour[mask] if colour.ndim == 3 else colour, alpha)
+        self.picture[mask] = blend(self.picture[mask], color[mask] if color.ndim == 3 else color, alpha)
         return mask
 
     def tower(
@@ -97,7 +97,7 @@ class City:
         x: float,
         width: float,
         height: float,
-        colour: str,
+        color: str,
         *,
         lit: float = 0.35,
         haze: float = 0.0,
@@ -118,8 +118,8 @@ class City:
         rows, columns = np.mgrid[upper:lower, left:right].astype(float)
         u = (columns / METRE + WEST - x) / width
         v = (SHORE - rows) / METRE
-        # the west side still has the sun's colour, the east is in blue shade; a little brighter towards the top
-        wall = rgb(colour) * (1.0 - 0.28 * u + 0.22 * v / 300)[..., None]
+        # the west side still has the sun's color, the east is in blue shade; a little brighter towards the top
+        wall = rgb(color) * (1.0 - 0.28 * u + 0.22 * v / 300)[..., None]
         wall = blend(wall, rgb("ff9d62"), np.clip(0.5 - 1.7 * u, 0, 1) * 0.55)
         wall = wall * (0.9 + 0.2 * noise(wall.shape[:2], (40, 30), 3))[..., None]
         if ribs:
@@ -140,8 +140,8 @@ class City:
         canvas[upper:lower, left:right] = wall
         self.shape(points, canvas)
 
-    def line(self, x: float, low: float, high: float, width: float, colour: str) -> None:
-        self.shape([(x - width / 2, low), (x - width / 6, high), (x + width / 6, high), (x + width / 2, low)], rgb(colour))
+    def line(self, x: float, low: float, high: float, width: float, color: str) -> None:
+        self.shape([(x - width / 2, low), (x - width / 6, high), (x + width / 6, high), (x + width / 2, low)], rgb(color))
 
 
 def far_city(city: City) -> None:
@@ -159,24 +159,24 @@ def rogers_centre(city: City, x: float, width: float) -> None:
     city.tower(x, width, 40, "b9b0b8", lit=0.5, storey=9, bay=8)
     t = np.linspace(np.pi, 0, 60)
     shells = [(0.5, 0.49, 50, "efe6e6"), (0.55, 0.42, 45, "d9cdd6"), (0.6, 0.33, 37, "c0b2c4")]
-    for centre, radius, rise, colour in shells:
-        arc = [(x + width * (centre + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85) for a in t]
-        mask = city.shape(arc, rgb(colour))
+    for center, radius, rise, color in shells:
+        arc = [(x + width * (center + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85) for a in t]
+        mask = city.shape(arc, rgb(color))
         columns = np.nonzero(mask.any(axis=0))[0]
         u = (np.arange(W) - columns[0]) / max(1, np.ptp(columns))
         light = np.clip(0.75 - 1.5 * u, 0, 1) * 0.5
         city.picture[mask] = blend(city.picture[mask], rgb("ffb27a"), np.broadcast_to(light, (H, W))[mask])
         for k in np.linspace(0.1, 0.9, 9):  # ribs of the roof
             a = np.pi * (1 - k)
-            top = (x + width * (centre + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85)
-            foot = (x + width * (centre + 0.93 * radius * np.cos(a)), 38)
+            top = (x + width * (center + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85)
+            foot = (x + width * (center + 0.93 * radius * np.cos(a)), 38)
             city.shape([(foot[0] - 0.5, foot[1]), (top[0] - 0.5, top[1]), (top[0] + 0.6, top[1]), (foot[0] + 0.6, foot[1])],
                        rgb("8d8098"), 0.55)  # fmt: skip
-        city.line(x + width * centre, 38 + rise - 1, 38 + rise + 4, 2, "ff6a5a")
+        city.line(x + width * center, 38 + rise - 1, 38 + rise + 4, 2, "ff6a5a")
 
 
 def cn_tower(city: City, x: float) -> None:
-    """553 m: three-legged shaft, main pod at 342 m, SkyPod at 447 m, antenna. Half-widths in metres by height.
+    """553 m: three-legged shaft, main pod at 342 m, SkyPod at 447 m, antenna. Half-widths in meters by height.
 
     A third stouter than it is, and against the light: at 512 pixels the true shaft would be three pixels wide.
     """
@@ -206,9 +206,9 @@ def cn_tower(city: City, x: float) -> None:
     sky_pod = [(442, 7), (445.5, 12), (452, 12), (457, 7)]
     city.shape([(x - w, h) for h, w in sky_pod] + [(x + w, h) for h, w in reversed(sky_pod)], rgb("574b68"))
     city.shape([(x - 11.6, 448), (x - 11.6, 450.5), (x + 11.6, 450.5), (x + 11.6, 448)], rgb("ffdf9a"))
-    for low, high, width, colour in ((456, 485, 8.0, "5d5270"), (485, 512, 6.2, "d8ccd2"), (512, 535, 4.6, "665b78"),
+    for low, high, width, color in ((456, 485, 8.0, "5d5270"), (485, 512, 6.2, "d8ccd2"), (512, 535, 4.6, "665b78"),
                                      (535, 553, 3.2, "e8dde0")):  # fmt: skip
-        city.shape([(x - width / 2, low), (x - width / 2.3, high), (x + width / 2.3, high), (x + width / 2, low)], rgb(colour))
+        city.shape([(x - width / 2, low), (x - width / 2.3, high), (x + width / 2.3, high), (x + width / 2, low)], rgb(color))
     for h in (485, 535, 553):
         city.shape([(x - 2, h - 2), (x - 2, h + 2), (x + 2, h + 2), (x + 2, h - 2)], rgb("ff4a3c"))
 
@@ -239,7 +239,7 @@ def downtown(city: City) -> None:
 
 
 def waterfront(city: City) -> None:
-    for x, width, height, colour in (
+    for x, width, height, color in (
         (-8, 38, 118, "75809f"), (36, 34, 142, "66759a"), (78, 36, 104, "8a8aa4"), (122, 30, 150, "5f6f96"),
         (160, 36, 132, "7c7f9c"), (206, 30, 158, "65769e"), (244, 34, 110, "8c86a0"),
         (566, 34, 128, "6a7aa0"), (606, 30, 150, "5d6d98"), (668, 30, 116, "7f88a8"), (724, 34, 138, "6d7ba2"),
@@ -247,7 +247,7 @@ def waterfront(city: City) -> None:
         (1090, 34, 142, "5b6a94"), (1150, 36, 108, "8188a6"), (1214, 30, 130, "66749a"), (1284, 36, 96, "868aa6"),
         (1344, 32, 122, "6a769c"), (1412, 40, 104, "7a80a0"),
     ):  # fmt: skip
-        city.tower(x, width, height, colour, lit=0.5, storey=4.4, bay=4.2)
+        city.tower(x, width, height, color, lit=0.5, storey=4.4, bay=4.2)
     x = 0.0
     while x < EAST:  # quays and low buildings
         width = rng.uniform(18, 60)
@@ -260,9 +260,9 @@ def waterfront(city: City) -> None:
         radius, height = rng.uniform(3, 6.5), rng.uniform(6, 14)
         t = np.linspace(0, 2 * np.pi, 14)
         wobble = 1 + 0.25 * rng.standard_normal(14)
-        colour = rgb(rng.choice(["28303a", "323a3e", "3d3a3c", "2c2e44"])) * rng.uniform(0.8, 1.3)
+        color = rgb(rng.choice(["28303a", "323a3e", "3d3a3c", "2c2e44"])) * rng.uniform(0.8, 1.3)
         city.shape([(x + radius * w * np.cos(a), height * 0.62 + 0.62 * height * w * np.sin(a) * 0.6)
-                    for a, w in zip(t, wobble, strict=True)], colour)  # fmt: skip
+                    for a, w in zip(t, wobble, strict=True)], color)  # fmt: skip
     for x in np.arange(4, EAST, 11):
         x += rng.uniform(-3, 3)
         city.shape([(x - 1, 4), (x - 1, 6.2), (x + 1, 6.2), (x + 1, 4)], rgb(rng.choice(["ffe7a6", "ffd27e", "fff2cf"])))
@@ -302,10 +302,10 @@ def lake(above: np.ndarray) -> np.ndarray:
 def sailing_boat(picture: np.ndarray, x: float, row: float, size: float) -> None:
     """A boat on the water: hull, mast, two sails; ``row`` of the waterline and ``size`` in pixels."""
 
-    def fill(points: list[tuple[float, float]], colour: str, alpha: float = 1.0) -> None:
+    def fill(points: list[tuple[float, float]], color: str, alpha: float = 1.0) -> None:
         corners = np.array([(row - v * size, x + u * size) for u, v in points])
         mask = polygon2mask((H, W), corners)
-        picture[mask] = blend(picture[mask], rgb(colour), alpha)
+        picture[mask] = blend(picture[mask], rgb(color), alpha)
 
     fill([(-0.5, -0.04), (0.5, -0.04), (0.3, -0.9), (-0.2, -0.7)], "1a2046", 0.35)
     fill([(-0.46, 0), (-0.55, 0.14), (0.55, 0.14), (0.4, 0)], "20203a")

@@ -94,7 +94,7 @@ def keep(asset: Asset, content: bytes) -> str:
 
 
 def keep_drawing(asset: Asset, content: bytes) -> str:
-    """As ``keep``, but pixels may differ by one grey level and the PNG's compression in any way.
+    """As ``keep``, but pixels may differ by one gray level and the PNG's compression in any way.
 
     The drawing goes through floating point, and zlib through versions: neither is the same to the last bit everywhere.
     """
@@ -111,10 +111,10 @@ def keep_drawing(asset: Asset, content: bytes) -> str:
     difference = np.abs(drawn - kept).max()
     if difference > 1:
         raise FetchError(
-            f"what was drawn differs from the recorded picture by up to {difference} grey levels; if the program was changed "
+            f"what was drawn differs from the recorded picture by up to {difference} gray levels; if the program was changed "
             f"on purpose, draw data/{asset.file} with it and put the new SHA-256 into nstlib/assets.py and data/README.md"
         )
-    return "unchanged, pixels within one grey level"
+    return "unchanged, pixels within one gray level"
 
 
 def is_whole(asset: Asset) -> bool:

@@ -1,4 +1,4 @@
-"""Photograph the live labs of notebook 04 in JupyterLab (`make screenshots`): figures/lab_style.png and lab_colorize.png.
+"""Photograph the live labs of notebook 04 in JupyterLab (`make screenshots`): figures/lab_style.jpg and lab_colorize.jpg.
 
 Needs Chromium (``apt install chromium``).
 """
@@ -17,16 +17,20 @@ from nstlib.files import atomic_write
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "04_style_lab.ipynb"
-PAINTED = 200  # steps
+STEPS = 200  # until the picture is photographed
+QUALITY = 90  # of the JPEG files
 
 
 def main() -> int:
+    """Take both photographs; return the exit status."""
     if browser.chromium() is None:
         print(browser.NO_CHROMIUM, file=sys.stderr)
         return 1
     sources = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    imports = 0
-    style, colorize = (next(i for i, s in enumerate(sources) if lab in s) for lab in ("lab.StyleLab(", "lab.ColorizeLab("))
+    imports, style, colorize = (
+        next(i for i, source in enumerate(sources) if code in source)
+        for code in ("import nstlib.widgets", "widgets.StyleLab(", "widgets.ColorizeLab(")
+    )
     with tempfile.TemporaryDirectory() as folder, browser.launched() as chromium:
         shutil.copy(NOTEBOOK, folder)
         with browser.jupyterlab(Path(folder), profile="cpu") as address:
@@ -40,22 +44,22 @@ def main() -> int:
                     const picture = document.querySelector('img[alt^="the picture after"]');
                     return picture && parseInt(picture.alt.match(/[0-9]+/)[0]) >= steps;
                 }""",
-                arg=PAINTED,
-                timeout=120_000,
+                arg=STEPS,
+                timeout=300_000,
             )
             page.get_by_role("button", name="Pause", exact=True).click()
-            photograph(notebook, style, ROOT / "figures" / "lab_style.png")
+            photograph(notebook, style, ROOT / "figures" / "lab_style.jpg")
             notebook.run(colorize)
             page.get_by_alt_text("the frame, colorized from its condition").wait_for(timeout=60_000)
-            photograph(notebook, colorize, ROOT / "figures" / "lab_colorize.png")
+            photograph(notebook, colorize, ROOT / "figures" / "lab_colorize.jpg")
     return 0
 
 
 def photograph(notebook: browser.Notebook, cell: int, path: Path) -> None:
-    """The output of a cell."""
+    """Save the output of a cell as JPEG."""
     notebook.page.wait_for_timeout(1500)  # the last picture, and the mouse's shadow
     with atomic_write(path) as temporary:
-        temporary.write_bytes(notebook.output(cell).screenshot())
+        temporary.write_bytes(notebook.output(cell).screenshot(type="jpeg", quality=QUALITY))
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB")
 
 

@@ -1,6 +1,6 @@
-"""Execute the notebooks in place, in order, and say what they made (`make figures`).
+"""Execute the notebooks in place, in order, and list the figures that they made (`make figures`).
 
-A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see nstlib/profiles.py).
+A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see experiments/profiles.py).
 
     python tools/run_notebooks.py [NOTEBOOK ...]
 """
@@ -16,18 +16,19 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from nstlib import profiles
+from experiments import profiles
 from nstlib.files import atomic_write
 
 ROOT = Path(__file__).parent.parent
 
 
 def fold_carriage_returns(text: str) -> str:
-    """What a terminal would show: a carriage return lets the rest of the line be written over."""
+    """The text as a terminal would show it: what follows a carriage return replaces the line."""
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
 def execute(path: Path, save: bool) -> None:
+    """Run a notebook in its folder; with ``save``, replace it by what was executed."""
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     done = 0
@@ -64,6 +65,7 @@ def execute(path: Path, save: bool) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the command (see the module) and return its exit status."""
     paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> int:
         try:
             execute(path, save=profile.name != "smoke")
         except CellExecutionError as error:
-            message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colours its tracebacks
+            message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colors its tracebacks
             print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{message}", file=sys.stderr)
             return 1
     made = [p for p in sorted(profile.figures.glob("*")) if p.is_file() and p.stat().st_mtime >= began]

@@ -23,7 +23,7 @@ import sys
 if "google.colab" in sys.modules:
     !test -d /content/{name} || git clone --quiet --depth 1 {address} /content/{name}
     !pip list --format=freeze | grep -E "^(torch|torchvision|numpy|ipykernel|ipywidgets|scikit-image)==" > /content/keep.txt
-    !pip install --quiet --constraint /content/keep.txt --editable /content/{name}
+    !pip install --quiet --constraint /content/keep.txt --editable "/content/{name}[experiments]"
     sys.path.insert(0, "/content/{name}")
     %cd -q /content/{name}/notebooks"""
 

@@ -1,0 +1,171 @@
+"""What came out of the variants: tables, sentences and examples, from the records in ``figures/``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from experiments.profiles import FIGURES
+from experiments.records import mean_and_sd, spread
+from experiments.variants import LINE_ART, LINES, TUNED, VARIANTS, datasets
+from nstlib.images import load_image
+
+RECORDS = FIGURES / "ablations.json"
+TUNING = FIGURES / "ablations_tuning.json"
+EXAMPLES = FIGURES / "ablations"
+
+Spread = Mapping[str, float]  # what ``spread`` gives: {"mean": ..., "sd": ...}
+
+MEASURES = {  # measure -> head of its column, number of digits
+    "accuracy": ("accuracy, t = 2", 3),
+    "accuracy_5": ("t = 5", 3),
+    "accuracy_ab": ("a and b only, t = 2", 3),
+    "psnr": ("PSNR", 1),
+    "ssim": ("SSIM", 3),
+    "edge_f1": ("edge F1", 3),
+    "perceptual": ("perceptual distance", 3),
+}
+LINE_MEASURES = {  # with the measures of lines
+    "edge_precision": ("edge precision", 3),
+    "edge_recall": ("edge recall", 3),
+    **{key: MEASURES[key] for key in ("edge_f1", "accuracy", "accuracy_ab", "perceptual")},
+}
+
+
+def read(path: Path = RECORDS) -> Any:
+    """All records, or the content of another JSON file; an empty list if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def recorded(path: Path = RECORDS) -> set[tuple[str, int]]:
+    """Variants and seeds on record in ``path``."""
+    return {(record["variant"], record["seed"]) for record in read(path)}
+
+
+def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over the seeds of every measure of a variant.
+
+    Raises:
+        KeyError: it is not on record.
+    """
+    found = [record["test"] for record in records if record["variant"] == name]
+    if not found:
+        raise KeyError(name)
+    return {key: spread([test[key] for test in found]) for key in found[0]}
+
+
+def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracy of each variant on lines of every kind, mean and standard deviation over the seeds.
+
+    Returns:
+        Variant -> kind of lines that it is tested on -> {"mean", "sd"}.
+    """
+    found = {name: [record["lines"] for record in records if record["variant"] == name] for name in names}
+    return {name: {line: spread([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
+
+
+def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accuracy") -> Tensor:
+    """A variant's "accuracy" or "accuracy_ab" on validation frames, before training and after every epoch.
+
+    Returns:
+        Shape (seeds, epochs + 1).
+    """
+    return torch.tensor([record["curves"][measure] for record in records if record["variant"] == name])
+
+
+def reached(curve: Tensor, level: float, steps: int) -> int | None:
+    """The first step at which the mean over the seeds is at least ``level``; None if there is none.
+
+    Accuracy is measured once an epoch, so the answer is a multiple of an epoch's steps.
+
+    Args:
+        curve: shape (seeds, epochs + 1), from ``curves``.
+        level: an accuracy.
+        steps: of the whole run.
+    """
+    mean = curve.mean(0)
+    epochs = (mean >= level).nonzero()
+    return int(epochs[0]) * steps // (len(mean) - 1) if len(epochs) else None
+
+
+def examples(name: str, folder: Path = EXAMPLES) -> dict[str, Tensor]:
+    """The first test frames of a variant, and what seed 0 made of them.
+
+    Returns:
+        "condition" (N, 1, H, W), "truth" and "colorized" (N, 3, H, W), all in [0, 1].
+
+    Raises:
+        nstlib.ImageError: it is not in ``folder``.
+    """
+    variant, colorized = VARIANTS[name], colorized_examples(name, folder)
+    test = datasets(variant, colorized.shape[2], 0, 1, 1, len(colorized))["test"]
+    frames = torch.stack([test[i] for i in range(len(test))])
+    return {"condition": variant.condition(frames), "truth": variant.condition.downsample(frames), "colorized": colorized}
+
+
+def colorized_examples(name: str, folder: Path = EXAMPLES) -> Tensor:
+    """The first test frames as a variant's seed 0 colorized them, (N, 3, H, W), RGB in [0, 1].
+
+    Of a CycleGAN there are also "NAME-there-and-back", lines drawn from its colorized frames, and "NAME-drawn", lines drawn
+    from the ground truth.
+
+    Raises:
+        nstlib.ImageError: it is not in ``folder``.
+    """
+    sheet = load_image(folder / f"{name}.png")
+    return torch.cat(sheet.split(sheet.shape[2], dim=3))
+
+
+def variant_table(
+    measured: Mapping[str, Mapping[str, Spread]], measures: Mapping[str, tuple[str, int]] = MEASURES, first: str = ""
+) -> str:
+    """Variants as a Markdown table with a row a variant and a column a measure.
+
+    Args:
+        measured: label -> ``summary``.
+        measures: measure -> head of its column, number of digits.
+        first: head of the labels' column.
+    """
+    rows = [
+        [label, *(mean_and_sd(values[key], digits) for key, (_, digits) in measures.items())]
+        for label, values in measured.items()
+    ]
+    headers = [first, *(title for title, _ in measures.values())]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def tuned(name: str) -> str:
+    """What ``--tune`` found for each value of a setting (``TUNED``), as a Markdown table.
+
+    Raises:
+        KeyError: it is not on record.
+    """
+    found = {value: {key: {"mean": mean} for key, mean in measured.items()} for value, measured in read(TUNING)[name].items()}
+    columns = {key: MEASURES[key] for key in ("accuracy", "accuracy_ab", "edge_f1", "perceptual")}
+    return variant_table(found, columns, f"`{TUNED[name].setting}`")
+
+
+def line_art(records: Sequence[dict[str, Any]]) -> str:
+    """The README's table: every variant of line-art that is on record."""
+    names = {record["variant"] for record in records}
+    return variant_table({label: summary(records, name) for label, name in LINE_ART.items() if name in names}, first="line-art")
+
+
+def versus(value: Spread, other: Spread, digits: int = 3) -> str:
+    """Compare two results, as "0.231 ± 0.004 against 0.192 ± 0.003 (+20%, 8.0 standard deviations)".
+
+    The standard deviation is of the difference. A difference below it is said to be "within a standard deviation".
+    """
+    change = value["mean"] - other["mean"]
+    deviation = (value.get("sd", 0) ** 2 + other.get("sd", 0) ** 2) ** 0.5
+    if abs(change) < deviation:
+        far = "within a standard deviation"
+    else:
+        far = f"{change / other['mean']:+.0%}" + (f", {abs(change) / deviation:.1f} standard deviations" if deviation else "")
+    return f"{mean_and_sd(value, digits)} against {mean_and_sd(other, digits)} ({far})"

@@ -1,0 +1,148 @@
+"""Train the variants and measure them.
+
+A run's checkpoints let it go on after an interruption; its record holds all that was measured. The first frames of the test
+set, colorized by seed 0, are kept as pictures.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.profiles import Profile
+from experiments.records import device_name, means
+from experiments.table1 import CONDITIONS
+from experiments.variants import LINES, MEDICAL_SIZE, TUNED, VARIANTS, Variant, build, datasets
+from nstlib.cyclegan import CycleGAN
+from nstlib.images import save_image
+from nstlib.metrics import PerceptualDistance, edge_agreement, measure
+from nstlib.model import ColorizationModel
+from nstlib.training import Frames
+
+EXAMPLES = 8  # test frames that are kept as pictures
+BATCH = 32  # frames that are measured at a time
+TUNING_SEED = 100  # no run on record has it
+
+
+def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
+    """Train a variant, or go on with its training, and measure it; keep the colorized examples of seed 0.
+
+    Args:
+        name: of ``VARIANTS``.
+        seed: of weights, frames and their order.
+        profile: sizes and counts; pictures go to ``profile.figures / "ablations"``.
+        folder: for the run's own folder, with its checkpoint.
+
+    Returns:
+        The record: plain values.
+
+    Raises:
+        nstlib.ModelError: training diverged, or ``folder`` holds another training.
+    """
+    variant = VARIANTS[name]
+    size = MEDICAL_SIZE if variant.share else profile.frame_size
+    model = build(variant, size, profile.ablation_epochs * variant.longer, seed)
+    per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
+    epochs = model.recipe.epochs
+    sets = datasets(variant, size, seed, epochs * per_epoch, profile.patches, profile.test_frames)
+    before = model.evaluate(sets["validation"])
+    history = model.fit(
+        sets["train"], frames_per_epoch=per_epoch, validation=sets["validation"], folder=folder / f"{name}-seed{seed}"
+    )
+    if seed == 0:
+        _keep_examples(name, model, sets["test"], profile.figures / "ablations")
+    record = {
+        "variant": name,
+        "seed": seed,
+        "notebook": variant.notebook,
+        "profile": profile.name,
+        "device": device_name(model.device),
+        "condition": variant.condition.config(),
+        "epochs": epochs,
+        "frames_per_epoch": per_epoch,
+        "steps": epochs * max(1, round(per_epoch / model.recipe.batch_size)),
+        "seconds": round(sum(entry["seconds"] for entry in history)),
+        "curves": {  # on validation frames, t = 2, before training and after every epoch
+            key: [round(value, 4) for value in (float(before[key].mean()), *(entry[key] for entry in history))]
+            for key in ("accuracy", "accuracy_ab")
+        },
+        "test": measure_all(model, sets["test"]),
+    }
+    if variant.share is not None:
+        record["patches"] = len(sets["train"])
+    if variant.notebook == "11" or name == "canny-l1-gan":
+        record["lines"] = on_every_line(model, sets["test"])
+    return record
+
+
+def tune(name: str, profile: Profile, folder: Path) -> dict[str, dict[str, float]]:
+    """Train on line-art with each value that ``TUNED`` has for a setting, and measure on validation frames.
+
+    Returns:
+        Value of the setting -> measure -> mean (``measure_all``).
+
+    Raises:
+        nstlib.ModelError: as ``run``.
+    """
+    tuning, results = TUNED[name], {}
+    for value in tuning.choices:
+        variant = Variant("09", CONDITIONS["canny"], {**tuning.changes, tuning.setting: value})
+        model = build(variant, profile.frame_size, profile.ablation_epochs, TUNING_SEED)
+        frames = profile.ablation_epochs * profile.ablation_frames
+        sets = datasets(variant, profile.frame_size, TUNING_SEED, frames, 0, profile.test_frames)
+        run_folder = folder / (f"tune-{name}-{value:g}" if value else "tune-0")
+        model.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=run_folder)
+        found = results[f"{value:g}"] = measure_all(model, sets["validation"])
+        values = ", ".join(f"{measure} {found[measure]:.4f}" for measure in ("accuracy", "edge_f1", "perceptual"))
+        print(f"{name}, {tuning.setting} {value:g}: {values}", flush=True)
+    return results
+
+
+def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, float]:
+    """Means over ``frames``, to four digits: Table 1's measures, edge agreement, perceptual distance, and "ink", the darkness
+    of the condition."""
+    parts: list[dict[str, Tensor]] = []
+    for start in range(0, len(frames), BATCH):
+        batch = model.compare(frames, range(start, min(start + BATCH, len(frames))))
+        parts.append(
+            {
+                **measure(batch["colorized"], batch["truth"]),
+                **edge_agreement(batch["colorized"], batch["truth"]),
+                "perceptual": _perceptual_distance()(batch["colorized"], batch["truth"]),
+                "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
+            }
+        )
+    return means({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def on_every_line(model: ColorizationModel, frames: Frames) -> dict[str, float]:
+    """Accuracy (t = 2) when the model is given lines of each kind in ``LINES``, whichever it was trained on."""
+    own, results = model.condition, {}
+    try:
+        for name, condition in LINES.items():
+            model.condition = condition
+            results[name] = round(float(model.evaluate(frames)["accuracy"].mean()), 4)
+    finally:
+        model.condition = own
+    return results
+
+
+@cache
+def _perceptual_distance() -> PerceptualDistance:
+    return PerceptualDistance()  # reads VGG once
+
+
+def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: Path) -> None:
+    """Save the first frames as colorized, side by side; of a CycleGAN also the lines that it draws."""
+    examples = model.compare(frames, range(min(EXAMPLES, len(frames))))
+    sheets = {name: examples["colorized"]}
+    if isinstance(model, CycleGAN):
+        sheets[f"{name}-there-and-back"] = model.draw(examples["colorized"]).cpu().expand(-1, 3, -1, -1)
+        sheets[f"{name}-drawn"] = model.draw(examples["truth"]).cpu().expand(-1, 3, -1, -1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, images in sheets.items():
+        save_image(torch.cat(list(images), dim=2)[None], folder / f"{title}.png")

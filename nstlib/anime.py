@@ -1,0 +1,216 @@
+"""Frames of an anime show, composed from drawn characters over drawn backgrounds; splits without leaks.
+
+A frame is a float32 tensor of shape (3, H, W), RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nstlib.arguments import choice, whole_number
+from nstlib.assets import asset_path
+from nstlib.files import atomic_write
+
+CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
+ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
+BAND = 64  # camera centres are told apart by bands of so many canvas pixels, across
+
+# What each split may draw. "shots" is the poster's kind of test set: other frames of the same show; expressions and camera
+# centres are new. "scenes" is a place and a character that no other split has. "validation" is for choosing settings.
+TRAIN, VALIDATION, SHOTS = (0, 1, 2), (3,), (4,)
+SPLITS: dict[str, dict[str, Any]] = {
+    "train": {
+        "backgrounds": ("club", "lecturehall", "meadow"),
+        "characters": {
+            "sylvie-blue": ("giggle", "normal"),
+            "sylvie-green": ("giggle", "normal"),
+            "eileen": ("concerned",),
+        },
+        "bands": TRAIN,
+    },
+    "validation": {
+        "backgrounds": ("club", "lecturehall", "meadow"),
+        "characters": {"sylvie-blue": ("surprised",), "sylvie-green": ("surprised",), "eileen": ("happy",)},
+        "bands": VALIDATION,
+    },
+    "shots": {
+        "backgrounds": ("club", "lecturehall", "meadow"),
+        "characters": {"sylvie-blue": ("smile",), "sylvie-green": ("smile",), "eileen": ("vhappy",)},
+        "bands": SHOTS,
+    },
+    "scenes": {
+        "backgrounds": ("uni",),
+        "characters": {"lucy": ("happy", "mad")},
+        "bands": (*TRAIN, *VALIDATION, *SHOTS),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a frame shows: all lengths and positions in canvas pixels, x across and y down from the upper left.
+
+    ``actors`` are pairs of a sprite's name and the x of its middle, drawn in this order; they stand on the lower edge.
+    ``flip`` mirrors the finished frame.
+    """
+
+    background: str
+    actors: tuple[tuple[str, float], ...]
+    centre: tuple[float, float]
+    height: float  # of what the camera sees
+    flip: bool
+
+
+class AnimeFrames(Dataset[Tensor]):
+    """Frames of a show made of real anime art: a background, one or two characters, a camera.
+
+    Frame ``i`` depends on ``split``, ``seed`` and ``i`` only; at another size of the same shape it is the same shot. Length
+    costs nothing (frames are composed when asked for), so training can see fresh frames in every epoch.
+
+    Args:
+        split: "train"; "validation"; "shots", the poster's kind of test set, other frames of the same show: expressions and
+            bands of camera centres that training never sees; or "scenes": a background and a character that it never sees.
+        size: side of the square frames in pixels, or (height, width).
+        length: how many frames there are.
+        seed: of the choice of shots.
+
+    Raises:
+        ValueError: an argument is none of these.
+        nstlib.AssetError: the art is missing or damaged.
+    """
+
+    def __init__(self, split: str = "train", size: int | tuple[int, int] = 64, length: int = 1000, seed: int = 0):
+        choice(split, "split", list(SPLITS))
+        self.size = (size, size) if isinstance(size, int) else size
+        if not (isinstance(self.size, tuple) and len(self.size) == 2 and all(isinstance(s, int) and s >= 8 for s in self.size)):
+            raise ValueError(f"size must be whole pixels, at least 8 a side, not {size!r}")
+        if self.size[1] * CANVAS[1] > self.size[0] * CANVAS[0]:
+            raise ValueError(f"size can be as wide as 16 to 9, not {self.size[1]} to {self.size[0]}")
+        whole_number(length, "length", 1)
+        whole_number(seed, "seed", 0)
+        self.split, self.length, self.seed = split, length, seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Tensor:
+        picture = render(self.shot(index), self.size)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div_(255)
+
+    def shot(self, index: int) -> Shot:
+        """What frame ``index`` shows.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not -self.length <= index < self.length:
+            raise IndexError(f"there are {self.length} frames, no frame {index}")
+        choices = SPLITS[self.split]
+        rng = np.random.default_rng((self.seed, list(SPLITS).index(self.split), index % self.length))
+        # frames wider than 3 to 2 are seen a little nearer: else the camera could not leave the canvas's middle
+        nearest = ZOOM[0] * max(1.0, self.size[1] / self.size[0] / 1.5)
+        height = CANVAS[1] / float(np.exp(rng.uniform(np.log(nearest), np.log(ZOOM[1]))))
+        width = height * self.size[1] / self.size[0]
+        x = rng.uniform(width / 2, CANVAS[0] - width / 2)
+        while band(x) not in choices["bands"]:
+            x = rng.uniform(width / 2, CANVAS[0] - width / 2)
+        y = rng.uniform(height / 2, CANVAS[1] - height / 2)
+        names = rng.permutation(list(choices["characters"]))[: rng.integers(1, 3)]
+        places = rng.permutation([-1, 1])[: len(names)] * rng.uniform(0, 0.4, len(names))
+        actors = tuple(
+            (f"{name}-{rng.choice(choices['characters'][name])}", float(x + place * width))
+            for name, place in zip(names, places, strict=True)
+        )
+        return Shot(str(rng.choice(choices["backgrounds"])), actors, (x, y), height, bool(rng.integers(2)))
+
+
+def band(x: float) -> int:
+    """Which kind of band a camera centre lies in, 0 to 4: the canvas's width is divided into bands, kinds repeating."""
+    return int(x // BAND) % len((*TRAIN, *VALIDATION, *SHOTS))
+
+
+def render(shot: Shot, size: tuple[int, int]) -> PIL.Image.Image:
+    """Draw a shot, RGB, ``size`` is (height, width) in pixels."""
+    scale = size[0] / shot.height
+    left, top = shot.centre[0] - size[1] / scale / 2, shot.centre[1] - shot.height / 2
+    frame = PIL.Image.new("RGB", size[::-1])
+    for name, x in ((shot.background, None), *shot.actors):
+        full = _levels(name)[0]
+        corner = (0.0, 0.0) if x is None else (x - full.width / 2, CANVAS[1] - full.height)
+        _paste(frame, name, (corner[0] - left) * scale, (corner[1] - top) * scale, scale)
+    return frame.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if shot.flip else frame
+
+
+def _paste(frame: PIL.Image.Image, name: str, left: float, top: float, scale: float) -> None:
+    """Draw a picture whose upper left corner falls on (left, top) of the frame, antialiased."""
+    levels = _levels(name)
+    width, height = levels[0].width * scale, levels[0].height * scale
+    # the frame's whole pixels that the picture covers; what it covers in part, a transparent margin at a sprite's side, is lost
+    box = (
+        max(0, int(np.ceil(left - 1e-6))),
+        max(0, int(np.ceil(top - 1e-6))),
+        min(frame.width, int(left + width + 1e-6)),
+        min(frame.height, int(top + height + 1e-6)),
+    )
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return
+    level = min(len(levels) - 1, max(0, int(np.log2(1 / scale))))  # the smallest that is no smaller than what is wanted
+    source = levels[level]
+    factors = (source.width / width, source.height / height)
+    window = (
+        max(0.0, (box[0] - left) * factors[0]),
+        max(0.0, (box[1] - top) * factors[1]),
+        min(float(source.width), (box[2] - left) * factors[0]),
+        min(float(source.height), (box[3] - top) * factors[1]),
+    )
+    piece = source.resize((box[2] - box[0], box[3] - box[1]), PIL.Image.Resampling.HAMMING, box=window)
+    frame.paste(piece, box[:2], piece if piece.mode == "RGBA" else None)
+
+
+@cache
+def _levels(name: str) -> list[PIL.Image.Image]:
+    """The picture at full, half, quarter and eighth size: composing small frames from small pictures is fast."""
+    with PIL.Image.open(asset_path(name)) as image:
+        image.load()
+    image = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
+    return [image, *(image.reduce(2**level) for level in (1, 2, 3))]
+
+
+# What sample_clip shows: background, character, where the camera is and how far it goes while the scene lasts
+_CLIP = (
+    ("meadow", "sylvie-green-normal", 380.0, 130.0),
+    ("club", "sylvie-blue-giggle", 900.0, -130.0),
+    ("meadow", "sylvie-green-giggle", 430.0, 130.0),
+    ("club", "sylvie-blue-normal", 850.0, -130.0),
+    ("meadow", "sylvie-green-surprised", 400.0, 130.0),
+)
+
+
+def sample_clip(path: str | os.PathLike[str]) -> None:
+    """Write ten seconds of the show, to try ``VideoFrames`` on: a talk in five scenes, cutting to and fro between two places.
+
+    In every scene the camera drifts past the speaker. 128 x 128 pixels, 12 frames a second; the path's ending says the
+    format (mp4, mkv, webm, ...).
+
+    Raises:
+        OSError: the path cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(str(temporary), (128, 128), fps=12, macro_block_size=1)
+        writer.send(None)
+        for background, sprite, start, way in _CLIP:
+            for i in range(24):
+                x = start + way * i / 24
+                shot = Shot(background, ((sprite, start + way / 2),), (x, 285.0), 540.0, flip=False)
+                writer.send(np.asarray(render(shot, (128, 128))).tobytes())
+        writer.close()

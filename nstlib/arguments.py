@@ -1,0 +1,79 @@
+"""Checks of arguments. Each returns the value if it can be used, and raises a ValueError that names the argument if not."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Key = TypeVar("Key")
+
+
+def whole_number(value: int, name: str, least: int, most: float = math.inf) -> int:
+    """A whole number from ``least`` to ``most``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise ValueError(f"{name} must be a whole number of {limits}, not {value!r}")
+    return value
+
+
+def number(value: float, name: str, least: float = -math.inf, above: float = -math.inf, below: float = math.inf) -> float:
+    """A finite number that is at least ``least``, above ``above`` and below ``below``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least:g}, not {value!r}")
+    if not above < value < below:
+        limits = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        raise ValueError(f"{name} must be {' and '.join(limits)}, not {value!r}")
+    return value
+
+
+def weight(value: float, name: str) -> float:
+    """The weight of a loss: anything that converts to a finite number that is not negative, as a float.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        converted = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(converted) or converted < 0:
+        raise ValueError(f"{name} must be finite and not negative, not {value!r}")
+    return converted
+
+
+def choice(value: str, name: str, choices: Sequence[str]) -> str:
+    """One of ``choices``.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def proportions(weights: Mapping[Key, float], name: str) -> dict[Key, float]:
+    """Weights of which only the proportions count, scaled to the sum 1.
+
+    Raises:
+        ValueError: no mapping, a weight that is none, or no weight above 0.
+    """
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"{name} must map names of layers to weights, as {{'relu4_2': 1}}, not {weights!r}")
+    checked = {key: weight(value, f"{name}[{key!r}]") for key, value in weights.items()}
+    total = sum(checked.values())
+    if not total:
+        raise ValueError(f"{name} must hold at least one weight above 0")
+    return {key: value / total for key, value in checked.items()}

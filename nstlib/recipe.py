@@ -1,0 +1,44 @@
+"""What a trainer must know of a recipe. Each model's own recipe adds its networks' settings and the weights of its losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from nstlib.arguments import choice, number, weight, whole_number
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """Length, batches, learning rates and their schedule.
+
+    Fields whose names end in ``_weight`` are weights of the generator's losses, by the names of these: ``l1_weight`` of "l1".
+
+    Raises:
+        ValueError: a setting is out of its range, or all weights are 0.
+    """
+
+    epochs: int = 30
+    batch_size: int = 16
+    generator_lr: float = 3e-4
+    discriminator_lr: float = 3e-5
+    beta1: float = 0.0  # of Adam
+    generator_steps: int = 2  # to one discriminator step
+    schedule: str = "exponential"  # learning rates fall to a tenth over the run; or "one-cycle"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "generator_steps"):
+            whole_number(getattr(self, name), name, 1)
+        number(self.generator_lr, "generator_lr", above=0)
+        number(self.discriminator_lr, "discriminator_lr", above=0)
+        number(self.beta1, "beta1", least=0, below=1)
+        choice(self.schedule, "schedule", ("exponential", "one-cycle"))
+        for name, value in self.weights.items():
+            weight(value, f"{name}_weight")
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("all weights of the losses are 0: there is nothing to learn")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Loss of the generator -> its weight."""
+        names = [field.name for field in fields(self) if field.name.endswith("_weight")]
+        return {name.removesuffix("_weight"): getattr(self, name) for name in names}

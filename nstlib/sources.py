@@ -1,0 +1,122 @@
+"""The images that a style transfer starts from: content, styles and masks, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nstlib.arguments import proportions
+from nstlib.color import luma_bt601
+from nstlib.images import Source, as_image, resize
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is painted, and how it is to look. Made by ``read_sources``."""
+
+    content: Tensor  # (1, 3, H, W), RGB in [0, 1]
+    styles: list[Tensor]  # each (1, 3, H', W')
+    blend: list[float]  # proportions of the styles, sum 1
+    masks: list[Tensor] | None  # one a style, each (1, 1, H'', W''), in [0, 1]
+    preserve_color: bool
+
+    def target(self, size: int) -> Tensor:
+        """What the content loss compares with: the content, its longer side ``size`` pixels, in gray if its colors are kept."""
+        content = resize(self.content, size)
+        return gray(content) if self.preserve_color else content
+
+    def first_image(self, init: str, shape: Sequence[int], seed: int) -> Tensor:
+        """What the transfer starts as: "content", "style" or "noise" (of ``shape``, from ``seed``)."""
+        if init == "content":
+            return gray(self.content) if self.preserve_color else self.content
+        if init == "style":
+            return self.styles[0]
+        return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(self.content.device)
+
+    def finished(self, image: Tensor) -> Tensor:
+        """The image as shown. With ``preserve_color`` the content's colors under the image's luma (Y of YIQ; I and Q stay)."""
+        if not self.preserve_color:
+            return image
+        content = resize(self.content, (image.shape[2], image.shape[3]))
+        return (content + gray(image) - gray(content)).clamp(0, 1)
+
+
+def read_sources(
+    content: Source,
+    style: Source | Sequence[Source],
+    style_blend: Sequence[float] | None,
+    masks: Sequence[Tensor] | None,
+    preserve_color: bool,
+    device: torch.device,
+) -> Sources:
+    """Read and check the images of a transfer; arguments as in ``StyleTransfer``.
+
+    Raises:
+        nstlib.ImageError: an image cannot be used.
+        ValueError: ``style_blend`` or ``masks`` cannot; the message names it.
+    """
+    content_image = as_image(content, "content").to(device)
+    given: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
+    if not given:
+        raise ValueError("style is an empty list")
+    names = ["style"] if len(given) == 1 else [f"style[{i}]" for i in range(len(given))]
+    styles = [as_image(s, name).to(device) for s, name in zip(given, names, strict=True)]
+    if preserve_color:
+        styles = [_match_luma(s, content_image) for s in styles]
+    return Sources(
+        content=content_image,
+        styles=styles,
+        blend=_check_blend(style_blend, len(styles)),
+        masks=None if masks is None else _check_masks(masks, len(styles), device),
+        preserve_color=bool(preserve_color),
+    )
+
+
+def gray(image: Tensor) -> Tensor:
+    """Luma (BT.601) in all three channels: (1, 3, H, W) to the same shape."""
+    return luma_bt601(image).expand_as(image)
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """SHA-256 of shapes and values, to tell whether two transfers have the same images."""
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        sha256.update(str(tuple(tensor.shape)).encode())
+        sha256.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def _match_luma(style: Tensor, content: Tensor) -> Tensor:
+    """The style in gray, with the mean and spread of the content's luma (arXiv 1606.05897, section 3)."""
+    style, content = gray(style), gray(content)
+    return ((style - style.mean()) / style.std().clamp_min(1e-6) * content.std() + content.mean()).clamp(0, 1)
+
+
+def _check_blend(blend: Sequence[float] | None, styles: int) -> list[float]:
+    blend = blend if blend is not None else [1.0] * styles
+    if not isinstance(blend, list | tuple):
+        raise ValueError(f"style_blend must be a list, one number a style, not {blend!r}")
+    if len(blend) != styles:
+        raise ValueError(f"style_blend has {len(blend)} numbers for {styles} styles")
+    return list(proportions(dict(enumerate(blend)), "style_blend").values())
+
+
+def _check_masks(masks: Sequence[Tensor], styles: int, device: torch.device) -> list[Tensor]:
+    if not isinstance(masks, list | tuple):
+        raise ValueError(f"masks must be a list, one tensor a style, not {type(masks).__name__}")
+    if len(masks) != styles:
+        raise ValueError(f"masks: {len(masks)} for {styles} styles; each style needs its own")
+    checked = []
+    for i, mask in enumerate(masks):
+        if not isinstance(mask, Tensor) or mask.ndim not in (2, 4) or (mask.ndim == 4 and mask.shape[:2] != (1, 1)):
+            raise ValueError(f"masks[{i}] must be a tensor (H, W) or (1, 1, H, W); torch.from_numpy makes one of an array")
+        mask = mask.float().reshape(1, 1, *mask.shape[-2:]).to(device)
+        if not mask.numel() or not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1 or mask.max() == 0:
+            raise ValueError(f"masks[{i}] must lie in [0, 1] and not be empty")
+        checked.append(mask)
+    return checked

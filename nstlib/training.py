@@ -1,0 +1,400 @@
+"""The trainer: the loop, schedules, checkpoints and log that every model shares. What a step does is the model's."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from nstlib.arguments import whole_number
+from nstlib.files import atomic_write
+from nstlib.images import ImageError, save_image
+from nstlib.recipe import TrainingRecipe
+from nstlib.vgg import fast_precision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CHECK_EVERY = 10  # steps between checks of the losses; on a GPU each check waits for it
+SHEET = 8  # validation frames on a sheet of samples
+_PARTS = [network + part for part in ("", "_optimizer", "_schedule") for network in ("generator", "discriminator")]
+
+
+class ModelError(RuntimeError):
+    """A training that cannot go on, or a file that holds no model; the message says which and why."""
+
+
+class Frames(Protocol):
+    """A dataset of frames (3, H, W), RGB in [0, 1]: any ``torch.utils.data.Dataset`` that knows its length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+class Trainable(Protocol):
+    """What the trainer asks of a model (``nstlib.model.ColorizationModel`` has it all).
+
+    Attributes:
+        collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
+        frame_size: shorter side in pixels of the frames that it trains on.
+        history: one entry an epoch.
+    """
+
+    collapse: tuple[float, float]
+    recipe: TrainingRecipe
+    seed: int
+    history: list[dict[str, float]]
+    generator: nn.Module
+    discriminator: nn.Module
+
+    @property
+    def frame_size(self) -> int: ...
+
+    def config(self) -> dict[str, Any]: ...
+
+    def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]: ...
+
+    def evaluate(self, frames: Frames) -> dict[str, Tensor]: ...
+
+    def compare(self, frames: Frames, indices: Sequence[int]) -> dict[str, Tensor]: ...
+
+
+class Trainer:
+    """A training of a model: networks and optimizers as Fabric wraps them, schedules, the place in the data.
+
+    Args:
+        model: what is trained.
+        frames: a dataset of (3, H, W), RGB in [0, 1], all of one size, the model's ``frame_size``. It is gone through in random
+            order, again and again if it is shorter than the run.
+        frames_per_epoch: rounded to whole batches; default all of ``frames``.
+        validation: frames on which accuracy is measured after every epoch.
+        folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation frames
+            after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with the same weights
+            as one that was never interrupted.
+        fabric: a launched ``lightning_fabric.Fabric``: devices, precision, processes; each process takes an equal share of
+            every batch. Default: the GPU if there is one, in bfloat16 where the device is fast in it.
+        workers: processes that prepare frames; 0 does it between steps.
+        progress: show a progress bar.
+        callback: called after every epoch.
+
+    Batch norm sees a process's own share of a batch on CPUs, and the whole batch on GPUs (PyTorch's SyncBatchNorm, which has no
+    CPU version).
+
+    Raises:
+        ModelError: no frames, or of another size; batches that cannot be shared out evenly among the processes.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        frames: Frames,
+        frames_per_epoch: int | None = None,
+        *,
+        validation: Frames | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        fabric: Fabric | None = None,
+        workers: int = 0,
+        progress: bool = True,
+        callback: Callable[[], None] | None = None,
+    ) -> None:
+        _check_frames(frames, model.frame_size, "train on")
+        if validation is not None:
+            _check_frames(validation, model.frame_size, "validate on")
+        recipe = model.recipe
+        frames_per_epoch = whole_number(len(frames) if frames_per_epoch is None else frames_per_epoch, "frames_per_epoch", 1)
+        self.fabric = fabric or default_fabric()
+        if recipe.batch_size % self.fabric.world_size:
+            raise ModelError(
+                f"a batch of {recipe.batch_size} cannot be shared out evenly among {self.fabric.world_size} processes"
+            )
+        self.model, self.recipe, self.frames, self.validation = model, recipe, frames, validation
+        self.folder = Path(folder) if folder is not None else None
+        self.workers, self.progress, self.callback = workers, progress, callback
+        self.steps_per_epoch = max(1, round(frames_per_epoch / recipe.batch_size))
+        self.total_steps = recipe.epochs * self.steps_per_epoch
+        self.step = 0
+        self.generator, self.generator_optimizer, self.generator_schedule = self._set_up(model.generator, recipe.generator_lr)
+        self.discriminator, self.discriminator_optimizer, self.discriminator_schedule = self._set_up(
+            model.discriminator, recipe.discriminator_lr
+        )
+
+    # -- what a model's training_step uses, beside ``generator`` and ``discriminator`` --
+
+    @property
+    def discriminator_turn(self) -> bool:
+        """Whether the discriminator takes a step now: once in ``recipe.generator_steps`` steps."""
+        return self.step % self.recipe.generator_steps == 0
+
+    def frozen_discriminator(self, *images: Any) -> Tensor:
+        """The discriminator's logits, with gradients for the images and none for its weights."""
+        discriminator = self.model.discriminator.requires_grad_(False)
+        with self.fabric.autocast():
+            logits = discriminator(*images)
+        discriminator.requires_grad_(True)
+        return logits.float()
+
+    def update_discriminator(self, loss: Tensor) -> None:
+        """Take a step down the discriminator's loss."""
+        self.discriminator_optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.discriminator_optimizer.step()
+
+    def update_generator(self, losses: dict[str, Tensor]) -> None:
+        """Take a step down the sum of the generator's losses, weighted as the recipe says."""
+        weights = self.recipe.weights
+        self.generator_optimizer.zero_grad()
+        weighted = (weights[name] * loss for name, loss in losses.items() if weights[name])
+        self.fabric.backward(sum(weighted, start=torch.zeros(())))
+        self.generator_optimizer.step()
+
+    # -- the loop --
+
+    def fit(self) -> list[dict[str, float]]:
+        """Train for ``recipe.epochs`` epochs, from the weights as they are or from the folder's checkpoint.
+
+        Returns:
+            The model's ``history``: for every epoch its mean losses, "accuracy" and "accuracy_ab" on ``validation`` (t = 2),
+            and "seconds".
+
+        Raises:
+            ModelError: a loss is not finite any more (the checkpoint keeps the last sound epoch); the checkpoint is damaged or
+                of another training; the folder cannot be written.
+            ImageError: frames that are none.
+
+        Warns:
+            RuntimeWarning: the discriminator is never or always wrong, so that the generator learns little from it.
+        """
+        model, fabric = self.model, self.fabric
+        if self.folder:
+            _make_folder(self.folder)
+        if self.folder and (self.folder / "checkpoint.pt").exists():
+            self.load_state_dict(_read_checkpoint(self.folder / "checkpoint.pt"))
+        elif not self.step:
+            model.history = []  # a model that was trained before, or loaded, begins here
+        dataset = cast("Dataset[Tensor]", self.frames)
+        loader = DataLoader(dataset, batch_sampler=self.batches(), num_workers=self.workers, generator=torch.Generator())
+        batches = iter(loader)
+        hidden = not (self.progress and fabric.is_global_zero)
+        gpus = [fabric.device] if fabric.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=gpus),
+            tqdm(total=self.total_steps, initial=self.step, desc="training", unit="step", disable=hidden) as bar,
+        ):
+            for epoch in range(len(model.history), self.recipe.epochs):
+                # dropout's randomness follows from seed and epoch: an epoch run again after an interruption is the same
+                torch.manual_seed((model.seed * 1000 + epoch) * 1000 + fabric.global_rank)
+                entry = self.run_epoch(batches, bar)
+                if self.validation is not None:
+                    measured = model.evaluate(self.validation)
+                    entry |= {name: float(measured[name].mean()) for name in ("accuracy", "accuracy_ab")}
+                    bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name != "seconds"})
+                model.history.append(entry)
+                if self.folder and fabric.is_global_zero:
+                    self._write_folder(self.folder)
+                fabric.barrier()
+                if self.callback is not None:
+                    self.callback()
+        return model.history
+
+    def batches(self) -> Iterator[list[int]]:
+        """This process's share of each batch still to come: positions in the dataset, shuffled anew every time through."""
+        size, count = self.recipe.batch_size, len(self.frames)
+        turn, order = -1, torch.empty(0)
+        for step in range(self.step, self.total_steps):
+            batch = []
+            for position in range(step * size, (step + 1) * size):
+                if position // count != turn:
+                    turn = position // count
+                    generator = torch.Generator().manual_seed(self.model.seed * 100_000 + turn)
+                    order = torch.randperm(count, generator=generator)
+                batch.append(int(order[position % count]))
+            yield batch[self.fabric.global_rank :: self.fabric.world_size]
+
+    def advance(self, frames: Tensor) -> dict[str, Tensor]:
+        """Take one training step on a batch, and one along the schedules; return the losses."""
+        losses = self.model.training_step(self.fabric.to_device(frames), self)
+        self.generator_schedule.step()
+        if self.recipe.weights.get("adversarial"):  # else the discriminator never takes a step
+            self.discriminator_schedule.step()
+        self.step += 1
+        return losses
+
+    def run_epoch(self, batches: Iterator[Tensor], bar: tqdm) -> dict[str, float]:
+        """Take the epoch's steps and return the mean losses and the seconds.
+
+        Raises:
+            ModelError: a loss is NaN or infinite.
+        """
+        self.model.generator.train()
+        self.model.discriminator.train()
+        started = time.monotonic()
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for i in range(self.steps_per_epoch):
+            for name, value in self.advance(next(batches)).items():
+                sums[name] = sums.get(name, 0) + value.detach()
+                counts[name] = counts.get(name, 0) + 1
+            bar.update()
+            if i % CHECK_EVERY == 0 or i == self.steps_per_epoch - 1:
+                means = self._mean_losses(sums, counts)
+                last = self.model.history[-1] if self.model.history else {}
+                accuracy = {"accuracy": last["accuracy"]} if "accuracy" in last else {}  # after the epoch before
+                bar.set_postfix({name: f"{value:.3f}" for name, value in {**means, **accuracy}.items()}, refresh=False)
+        self._share_buffers()
+        self._warn_of_collapse(means)
+        return {**means, "seconds": time.monotonic() - started}
+
+    # -- to go on after an interruption --
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on. Random numbers follow from the seed and the step, so no generator's state is kept."""
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        return {**parts, "step": self.step, "history": self.model.history, "run": self._run()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Raises:
+            ModelError: it is of another training; the message says what differs.
+        """
+        mine, theirs = self._run(), state.get("run", {})
+        different = [key for key in mine if mine[key] != theirs.get(key)]
+        if different:
+            raise ModelError(f"the checkpoint is of another training; different: {', '.join(different)}; choose another folder")
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.model.history = state["step"], state["history"]
+
+    # -- how it works --
+
+    def _set_up(self, network: nn.Module, lr: float) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
+        optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, 0.999))
+        schedule: LRScheduler
+        if self.recipe.schedule == "one-cycle":  # rises for a tenth of the run, then falls to nothing along a cosine
+            schedule = OneCycleLR(optimizer, lr, total_steps=self.total_steps + 1, pct_start=0.1, cycle_momentum=False)
+        else:
+            schedule = ExponentialLR(optimizer, gamma=0.1 ** (1 / self.total_steps))
+        return *self.fabric.setup(network, optimizer), schedule
+
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's running means of batch norm: on CPUs each has its own, and measures with them."""
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cpu":
+            buffers = [*self.model.generator.buffers(), *self.model.discriminator.buffers()]
+            for buffer, first in zip(buffers, self.fabric.broadcast(buffers), strict=True):
+                buffer.copy_(first)
+
+    def _mean_losses(self, sums: dict[str, Tensor], counts: dict[str, int]) -> dict[str, float]:
+        """Means over the steps so far and over the processes, so that all processes raise the same error.
+
+        Raises:
+            ModelError: a loss is NaN or infinite.
+        """
+        names = sorted(sums)
+        local = torch.tensor([float(sums[name]) / counts[name] for name in names], dtype=torch.float64)
+        mean = cast("Tensor", self.fabric.all_reduce(self.fabric.to_device(local), reduce_op="mean"))
+        means = dict(zip(names, mean.tolist(), strict=True))
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            epochs = len(self.model.history)
+            raise ModelError(
+                f"training diverged in step {self.step} (epoch {epochs + 1}): loss {', '.join(bad)} is not finite. A lower "
+                f"generator_lr helps; a checkpoint, if one was asked for, holds epoch {epochs}"
+            )
+        return means
+
+    def _warn_of_collapse(self, losses: dict[str, float]) -> None:
+        low, high = self.model.collapse
+        loss = losses.get("discriminator")
+        if loss is not None and not low < loss < high:
+            wrong = "never" if loss <= low else "nearly always"
+            warnings.warn(
+                f"epoch {len(self.model.history) + 1}: the discriminator is {wrong} wrong (loss {loss:.2g}), so the generator "
+                "learns little from it; change discriminator_lr",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def _run(self) -> dict[str, Any]:
+        """What makes this training this one."""
+        return {**self.model.config(), "number of frames": len(self.frames), "steps": self.total_steps}
+
+    def _write_folder(self, folder: Path) -> None:
+        """Log, samples, and last the checkpoint: what it says is done has been written."""
+        history = self.model.history
+        try:
+            with atomic_write(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["epoch", *history[0]])
+                writer.writeheader()
+                writer.writerows({"epoch": i, **entry} for i, entry in enumerate(history, start=1))
+            if self.validation is not None:
+                sheet = _sheet(self.model.compare(self.validation, range(min(SHEET, len(self.validation)))))
+                save_image(sheet, folder / "samples" / f"epoch_{len(history):03d}.png")
+            with atomic_write(folder / "checkpoint.pt") as temporary:
+                torch.save(self.state_dict(), temporary)
+        except (OSError, RuntimeError, ImageError) as error:  # RuntimeError: PyTorch's writer, on a full disk
+            raise ModelError(f"the run cannot be written to {str(folder)!r}: {error}") from error
+
+
+def default_fabric() -> Fabric:
+    """One device, the GPU if there is one; in bfloat16 where that is fast."""
+    from lightning_fabric import Fabric  # slow to import, and only training needs it
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision every time
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if fast_precision(device) == torch.bfloat16 else "32-true"
+    return Fabric(accelerator=device, devices=1, precision=precision)
+
+
+def _check_frames(frames: Frames, size: int, purpose: str) -> None:
+    """Frames of another size have other lines: a run would go through, and be worth nothing.
+
+    Raises:
+        ModelError: there are none, or the shorter side of the first one is not ``size``.
+    """
+    if len(frames) < 1:
+        raise ModelError(f"there are no frames to {purpose}")
+    side = min(frames[0].shape[-2:])
+    if side != size:
+        raise ModelError(f"frames of {side} pixels (shorter side) to {purpose}; this model takes {size} (size x supersample)")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and find out whether it can be written, before the first epoch's work.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    try:
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ModelError(f"the run cannot be written to {str(folder)!r}: {error}") from error
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise ModelError(f"checkpoint {str(path)!r} is damaged; remove it to begin anew") from error
+
+
+def _sheet(compared: dict[str, Tensor]) -> Tensor:
+    """Conditions above truths above colorized frames, one image (1, 3, H, W)."""
+    rows = [compared["condition"].expand(-1, 3, -1, -1), compared["truth"], compared["colorized"]]
+    return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)[None]

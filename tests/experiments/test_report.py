@@ -1,0 +1,99 @@
+"""Reports: statistics, tables and sentences from the records."""
+
+import pytest
+
+from experiments import report
+from experiments.variants import LINES, TUNED, VARIANTS
+from nstlib import ImageError
+
+
+def cells(table):
+    """Rows of a Markdown table, the head first, without the rule."""
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    return [head, *rows]
+
+
+def test_what_is_not_there_is_empty(tmp_path):
+    assert report.read(tmp_path / "none.json") == []
+    assert report.recorded(tmp_path / "none.json") == set()
+
+
+def test_every_seed_on_record_is_of_a_variant():
+    assert {name for name, _ in report.recorded()} == set(VARIANTS)
+
+
+def test_summary_is_over_the_seeds():
+    records = [{"variant": "a", "test": {"accuracy": value}} for value in (0.2, 0.3)]
+    assert report.summary(records, "a") == {"accuracy": {"mean": 0.25, "sd": 0.0707}}
+    with pytest.raises(KeyError, match="b"):
+        report.summary(records, "b")
+
+
+def test_trained_on_one_kind_of_lines_and_tested_on_another():
+    records = [{"variant": "a", "lines": dict.fromkeys(LINES, value)} for value in (0.2, 0.3)]
+    assert report.across(records, ["a"]) == {"a": {line: {"mean": 0.25, "sd": 0.0707} for line in LINES}}
+
+
+def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
+    records = [{"variant": "a", "curves": {"accuracy_ab": curve}} for curve in ([0.0, 0.1, 0.4, 0.4], [0.0, 0.2, 0.2, 0.6])]
+    curve = report.curves(records, "a", "accuracy_ab")
+    assert curve.shape == (2, 4)
+    assert report.reached(curve, 0.29, 30) == 20
+    assert report.reached(curve, 0.0, 30) == 0
+    assert report.reached(curve, 0.6, 30) is None
+
+
+def test_two_results_are_compared():
+    new, old = {"mean": 0.24, "sd": 0.003}, {"mean": 0.2, "sd": 0.004}
+    assert report.versus(new, old) == "0.240 ± 0.003 against 0.200 ± 0.004 (+20%, 8.0 standard deviations)"
+    assert "%" not in report.versus(new, {"mean": 0.242, "sd": 0.0})
+    assert report.versus({"mean": 0.1}, {"mean": 0.2}) == "0.100 against 0.200 (-50%)"
+
+
+def test_a_table_has_a_row_a_variant_and_a_column_a_measure():
+    values = {key: {"mean": 0.5, "sd": 0.01} for key in report.MEASURES}
+    head, *rows = cells(report.variant_table({"the poster": values, "another": values}))
+    assert head == ["", *(title for title, _ in report.MEASURES.values())]
+    assert [row[0] for row in rows] == ["the poster", "another"]
+    assert rows[0][1:] == ["0.5 ± 0.0" if digits == 1 else "0.500 ± 0.010" for _, digits in report.MEASURES.values()]
+
+
+def test_a_table_of_chosen_measures():
+    values = {"ssim": {"mean": 0.5}, "psnr": {"mean": 20.0}}
+    table = report.variant_table({"a": values}, {"ssim": ("SSIM", 3)}, "trained with")
+    assert cells(table) == [["trained with", "SSIM"], ["a", "0.500"]]
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_what_tuning_found_is_a_table(name):
+    head, *rows = cells(report.tuned(name))
+    assert head[0] == f"`{TUNED[name].setting}`"
+    assert len(head) == 5
+    assert [float(row[0]) for row in rows] == list(TUNED[name].choices)
+
+
+def test_the_line_art_table_has_what_is_on_record():
+    records = [record for record in report.read() if record["variant"] in ("canny-l1-gan", "canny-gradient")]
+    rows = cells(report.line_art(records))[1:]
+    assert len(rows) == 2
+    mean = report.summary(records, "canny-l1-gan")["accuracy"]["mean"]
+    assert rows[0][1].startswith(f"{mean:.3f}")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_has_examples_on_record(name):
+    examples = report.colorized_examples(name)
+    assert examples.shape[1] == 3
+    assert len(examples) == 8
+
+
+def test_examples_stand_beside_the_frames_that_they_were_made_from():
+    found = report.examples("grayscale-l1-gan")
+    assert {name: tuple(images.shape[:2]) for name, images in found.items()} == {
+        "condition": (8, 1),
+        "truth": (8, 3),
+        "colorized": (8, 3),
+    }
+    assert (found["colorized"] - found["truth"]).abs().mean() < 0.1
+    with pytest.raises(ImageError, match="canny-none"):
+        report.colorized_examples("canny-none")

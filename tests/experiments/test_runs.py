@@ -1,0 +1,81 @@
+"""Runs: trained, measured, recorded, and not trained again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import profiles, report, runs
+from experiments.table1 import TEST_SEED
+from experiments.variants import LINES, TUNED, VARIANTS
+from nstlib import AnimeFrames
+from nstlib.colorizer import Colorizer
+
+TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16)
+
+
+def test_measured_on_other_lines_a_model_keeps_its_own():
+    colorizer, frames = Colorizer(LINES["canny"], 16), AnimeFrames("shots", 32, 3)
+    own, lines = runs.measure_all(colorizer, frames), runs.on_every_line(colorizer, frames)
+    assert colorizer.condition is LINES["canny"]
+    assert lines["canny"] == own["accuracy"]
+    assert list(lines) == list(LINES)
+    other = Colorizer(LINES["sobel"], 16)
+    other.generator = colorizer.generator
+    assert runs.measure_all(other, frames)["accuracy"] == lines["sobel"]
+
+
+def test_a_failure_on_other_lines_leaves_the_models_own(monkeypatch):
+    colorizer = Colorizer(LINES["canny"], 16)
+    monkeypatch.setattr(colorizer, "evaluate", lambda frames: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.on_every_line(colorizer, AnimeFrames("shots", 32, 1))
+    assert colorizer.condition is LINES["canny"]
+
+
+def test_everything_that_a_table_shows_is_measured(monkeypatch):
+    colorizer, frames = Colorizer("grayscale", 16), AnimeFrames("shots", 16, 5)
+    whole = runs.measure_all(colorizer, frames)
+    assert {*report.MEASURES, *report.LINE_MEASURES, "ink"} <= set(whole)
+    monkeypatch.setattr(runs, "BATCH", 2)
+    assert runs.measure_all(colorizer, frames) == pytest.approx(whole, abs=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime-10"])
+def test_a_run_leaves_a_record(name, tmp_path):
+    profile = replace(TINY, figures=tmp_path / "figures", test_frames=4)
+    record = runs.run(name, 0, profile, tmp_path)
+    assert record["variant"] == name
+    assert {key: len(curve) for key, curve in record["curves"].items()} == dict.fromkeys(
+        ("accuracy", "accuracy_ab"), record["epochs"] + 1
+    )
+    assert ("lines" in record) == (name == "canny-l1-gan")
+    assert record.get("patches") == (2 if name == "medical-canny-anime-10" else None)
+    assert json.loads(json.dumps(record)) == record
+    assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
+    kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}
+    others = {"canny-cyclegan-there-and-back", "canny-cyclegan-drawn"} if name == "canny-cyclegan" else set()
+    assert kept == {name} | others
+    again = runs.run(name, 0, profile, tmp_path)  # nothing is trained again
+    assert again == record
+
+
+def test_examples_are_kept_of_seed_0_and_shown_beside_their_frames(tmp_path):
+    profile = replace(TINY, figures=tmp_path)
+    runs.run("canny-l1", 1, profile, tmp_path / "runs")
+    assert not (tmp_path / "ablations").exists()
+    runs.run("canny-l1", 0, profile, tmp_path / "runs")
+    kept = report.examples("canny-l1", tmp_path / "ablations")
+    assert kept["truth"].shape == kept["colorized"].shape == (runs.EXAMPLES, 3, 32, 32)
+    assert kept["condition"].shape == (runs.EXAMPLES, 1, 32, 32)
+    test = AnimeFrames("shots", 64, TINY.test_frames, seed=TEST_SEED)
+    assert torch.equal(kept["truth"][3], VARIANTS["canny-l1"].condition.downsample(test[3][None])[0])
+
+
+def test_tuning_measures_every_choice(tmp_path, capsys):
+    found = runs.tune("start", replace(TINY, test_frames=2), tmp_path)
+    assert [float(value) for value in found] == list(TUNED["start"].choices)
+    assert all(set(report.MEASURES) <= set(measured) for measured in found.values())
+    assert capsys.readouterr().out.count(TUNED["start"].setting) == len(found)

@@ -1,0 +1,55 @@
+"""Transfers and the shipped colorizers give the values that they gave before the library was restructured.
+
+The last digits differ from processor to processor.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from nstlib import AnimeFrames, Colorizer, asset_path, stylize
+
+BEFORE = json.loads((Path(__file__).parents[1] / "reference" / "before_restructure.json").read_text())
+UPPER = torch.zeros(40, 60)
+UPPER[:20] = 1
+CASES = {  # names of the styles, and settings
+    "lbfgs32": (["scream"], {"size": 96, "steps": 12, "coarsest": 48}),
+    "adam_color": (["scream"], {"size": 80, "steps": 10, "coarsest": 48, "optimizer": "adam", "preserve_color": True}),
+    "masks": (["scream", "toronto"], {"size": 80, "steps": 6, "masks": [UPPER, 1 - UPPER]}),
+    "blend_noise": (
+        ["scream", "toronto"],
+        {"size": 80, "steps": 6, "style_blend": [0.7, 0.3], "init": "noise", "pooling": "max"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_transfer(name):
+    styles, settings = CASES[name]
+    result = stylize(
+        asset_path("washington"),
+        [asset_path(style) for style in styles],
+        precision=torch.float32,
+        device="cpu",
+        progress=False,
+        **settings,
+    )
+    totals, before = [entry["total"] for entry in result.history], BEFORE["transfer"][name]["totals"]
+    assert totals[:8] == pytest.approx(before[:8], rel=1e-3)
+    assert totals[8:] == pytest.approx(before[8:], rel=1e-2)  # L-BFGS makes more of last digits with every step
+    thumb = adaptive_avg_pool2d(result.image, (3, 4)).flatten().tolist()
+    assert thumb == pytest.approx(BEFORE["transfer"][name]["thumb"], abs=0.01)
+
+
+@pytest.mark.parametrize("condition", ["grayscale", "canny"])
+def test_a_shipped_colorizer(condition):
+    colorizer = Colorizer.load(asset_path(f"colorizer-{condition}"))
+    measured = colorizer.evaluate(AnimeFrames("shots", colorizer.frame_size, 64, seed=1))
+    before = BEFORE["colorizers"][condition]
+    assert set(measured) == set(before)
+    for name, values in measured.items():
+        tolerance = {"rel": 1e-3} if name == "psnr" else {"abs": 1e-3}
+        assert float(values.mean()) == pytest.approx(before[name], **tolerance), name

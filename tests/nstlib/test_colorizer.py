@@ -1,0 +1,135 @@
+"""The conditional GAN: its step is Equations (4) and (5), each loss alone teaches, and colors are learned."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+
+from nstlib import AnimeFrames, Colorizer, ColorizerRecipe
+from nstlib.color import scaled_lab_to_rgb
+from nstlib.colorizer import PERCEPTUAL_LAYERS, RECIPES
+from nstlib.losses import PerceptualLoss
+from nstlib.training import Trainer
+
+TINY = ColorizerRecipe(width=4, epochs=2, batch_size=4, generator_lr=2e-3, discriminator_lr=2e-4)
+
+
+def tiny(seed=0, **changes):
+    return Colorizer("grayscale", 16, recipe=dataclasses.replace(TINY, **changes), seed=seed)
+
+
+def weights(model):
+    state = {**model.generator.state_dict(prefix="g."), **model.discriminator.state_dict(prefix="d.")}
+    return {name: value.clone() for name, value in state.items()}
+
+
+def moved(before, after):
+    return {name for name, value in after.items() if not torch.equal(before[name], value)}
+
+
+def test_recipes_have_names():
+    assert Colorizer(size=16).recipe == RECIPES["poster"], "it is the default"
+    assert Colorizer(size=16, recipe="laptop").recipe == RECIPES["laptop"]
+
+
+# one step
+
+
+def test_losses_are_equations_4_and_5(batch, frames, fabric):
+    """Against the formulas with log and sigmoid written out, on the networks as they were before the step."""
+    model, again = tiny(dropout=0.0), tiny(dropout=0.0)
+    condition, colors = again.inputs(batch)
+    generator, discriminator = again.generator.train(), again.discriminator.train()
+    fake = generator(condition)
+    of_real, of_fake = discriminator(condition, colors).sigmoid(), discriminator(condition, fake).sigmoid()
+    eq5 = of_real.log().mean() + (1 - of_fake).log().mean()  # not halved
+    losses = model.training_step(batch, Trainer(model, frames, fabric=fabric))
+    assert set(losses) == {"l1", "adversarial", "discriminator"}
+    assert losses["discriminator"].item() == pytest.approx(-eq5.item(), rel=1e-4)
+    assert losses["l1"].item() == pytest.approx(l1_loss(fake, colors).item(), rel=1e-4)
+
+    # the discriminator that teaches the generator has taken its own step; without one it is as it was
+    model, again = tiny(dropout=0.0), tiny(dropout=0.0)
+    trainer = Trainer(model, frames, fabric=fabric)
+    trainer.step = 1  # not the discriminator's turn
+    of_fake = again.discriminator.train()(condition, again.generator.train()(condition))
+    losses = model.training_step(batch, trainer)
+    assert set(losses) == {"l1", "adversarial"}
+    expected = binary_cross_entropy_with_logits(of_fake, torch.ones_like(of_fake))
+    assert losses["adversarial"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_step_moves_what_it_should(batch, frames, fabric):
+    model = tiny()
+    trainer = Trainer(model, frames, fabric=fabric)
+    before = weights(model)
+    trainer.step = 1
+    model.training_step(batch, trainer)
+    after = weights(model)
+    learned = {f"d.{name}" for name, _ in model.discriminator.named_parameters()}
+    found = moved(before, after)
+    assert any(name.startswith("g.") and name.endswith("weight") for name in found)
+    assert not found & learned, "the generator's step leaves the discriminator as it is"
+    trainer.step = 2
+    model.training_step(batch, trainer)
+    assert moved(after, weights(model)) >= learned
+    assert all(p.requires_grad for p in model.discriminator.parameters())
+
+
+def test_without_the_adversarial_loss_there_is_no_discriminator(batch, frames, fabric):
+    model = tiny(adversarial_weight=0.0)
+    before = weights(model)
+    losses = model.training_step(batch, Trainer(model, frames, fabric=fabric))
+    assert set(losses) == {"l1"}
+    assert not {name for name in moved(before, weights(model)) if name.startswith("d.")}
+
+
+def test_perceptual_and_gradient_losses_are_those_of_the_images(batch, frames, fabric):
+    model, again = (tiny(perceptual_weight=1.0, gradient_weight=1.0, dropout=0.0) for _ in range(2))
+    condition, real = again.inputs(batch)
+    fake = again.generator.train()(condition).detach()
+    losses = model.training_step(batch, Trainer(model, frames, fabric=fabric))
+    images = (scaled_lab_to_rgb(image, clip=False) for image in (fake, real))
+    assert losses["perceptual"].item() == pytest.approx(PerceptualLoss(PERCEPTUAL_LAYERS)(*images).item(), rel=0.02)
+    lightness = [image[:, 0].double().numpy() for image in (fake, real)]
+    gradients = [
+        np.stack([scipy.ndimage.sobel(channel, axis, mode="nearest") / 4 for channel in image for axis in (0, 1)])
+        for image in lightness
+    ]
+    assert losses["gradient"].item() == pytest.approx(np.abs(gradients[0] - gradients[1]).mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("alone", sorted(TINY.weights))
+def test_each_loss_alone_teaches_the_generator(batch, frames, fabric, alone):
+    nothing = {f"{name}_weight": 0.0 for name in TINY.weights}
+    model = tiny(**{**nothing, f"{alone}_weight": 1.0})
+    before = weights(model)
+    losses = model.training_step(batch, Trainer(model, frames, fabric=fabric))
+    assert alone in losses
+    learned = {f"g.{name}" for name, _ in model.generator.named_parameters() if not name.endswith("bias")}
+    assert learned <= moved(before, weights(model))
+
+
+def test_colors_that_cannot_be_shown_are_led_back():
+    """The perceptual loss sees colors unclipped: clipped, they would have no gradient."""
+    blue = torch.tensor([0.9, 0.0, -0.9])[None, :, None, None].expand(1, 3, 2, 2).clone().requires_grad_(True)
+    shown = scaled_lab_to_rgb(blue, clip=False)
+    assert shown.max() > 1, "brighter than blue can be"
+    shown.clamp(min=1).sum().backward()  # what is above 1
+    assert (blue.grad[:, 0] > 0).all(), "less light lowers it"
+
+
+# learning
+
+
+def test_learns_to_color_a_few_frames():
+    """The loss falls, and the colors come near the truth, on a dataset of four frames."""
+    model = tiny(epochs=25, width=8, dropout=0.0, schedule="one-cycle", generator_lr=1e-2)
+    few = AnimeFrames("train", 16, 4)
+    before = model.evaluate(few)["accuracy_5"].mean()
+    history = model.fit(few, frames_per_epoch=32, progress=False)
+    assert history[-1]["l1"] < 0.4 * history[0]["l1"]
+    assert model.evaluate(few)["accuracy_5"].mean() > before + 0.2

@@ -1,0 +1,307 @@
+"""What every model can do: color, be measured, be saved and loaded, files of the first version among them."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nstlib import AnimeFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe, ImageError, ModelError, asset_path
+from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
+from nstlib.model import METADATA, ColorizationModel
+
+COLORIZER = ColorizerRecipe(width=4, epochs=1, batch_size=4, dropout=0.5)
+CYCLE = CycleRecipe(width=4, blocks=1, epochs=1, batch_size=4, pool=8)
+OLD_METADATA = "nstlib.Colorizer"  # the key in files of the first version
+MEASURES = {"accuracy", "accuracy_5", "accuracy_ab", "accuracy_ab_5", "psnr", "ssim"}
+
+
+def colorizer(condition="canny", seed=0, **changes):
+    return Colorizer(condition, 16, recipe=dataclasses.replace(COLORIZER, **changes), seed=seed)
+
+
+def cyclegan(condition="canny", seed=0, **changes):
+    return CycleGAN(condition, 16, recipe=dataclasses.replace(CYCLE, **changes), seed=seed)
+
+
+BOTH = pytest.mark.parametrize("build", [colorizer, cyclegan])
+
+
+@pytest.fixture
+def exactly(monkeypatch):
+    """Single precision even where the device is faster in another."""
+    monkeypatch.setattr("nstlib.model.fast_precision", lambda device: torch.float32)
+
+
+# what a model is
+
+
+def test_the_models_are_siblings():
+    assert isinstance(colorizer(), ColorizationModel)
+    assert isinstance(cyclegan(), ColorizationModel)
+    assert not isinstance(cyclegan(), Colorizer)
+    assert not isinstance(colorizer(), CycleGAN)
+
+
+@BOTH
+def test_initial_weights_follow_from_the_seed_alone(build):
+    torch.manual_seed(1)
+    first = build(seed=3)
+    torch.manual_seed(2)
+    expected = torch.rand(1)
+    torch.manual_seed(2)
+    second, other = build(seed=3), build(seed=4)
+    assert torch.equal(torch.rand(1), expected), "nor do the caller's random numbers follow from them"
+    for network in ("generator", "discriminator"):
+        a, b, c = ([p.flatten() for p in getattr(model, network).parameters()] for model in (first, second, other))
+        assert torch.equal(torch.cat(a), torch.cat(b))
+        assert not torch.equal(torch.cat(a), torch.cat(c))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"condition": "crayon"}, "crayon"),
+        ({"size": 4}, "size"),
+        ({"size": 16.0}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+    ],
+)
+def test_wrong_arguments_are_named(build, settings, name):
+    with pytest.raises(ValueError, match=name):
+        type(build())(**settings)
+
+
+def test_a_recipe_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="CycleRecipe"):
+        CycleGAN(recipe=COLORIZER)
+    with pytest.raises(ValueError, match="ColorizerRecipe"):
+        Colorizer(recipe=CYCLE)
+    with pytest.raises(ValueError, match=r"recipe.*fast"):
+        Colorizer(recipe="fast")
+
+
+@BOTH
+def test_frames_are_as_much_larger_as_the_condition_wants(build):
+    model = build(Condition("canny", supersample=2))
+    assert (model.size, model.frame_size) == (16, 32)
+    condition, colors = model.inputs(torch.rand(2, 3, 32, 48))
+    assert condition.shape == (2, 1, 16, 24)
+    assert colors.shape == (2, 3, 16, 24)
+
+
+def test_inputs_are_scaled_to_one(batch):
+    model = colorizer("grayscale")
+    condition, colors = model.inputs(batch)
+    assert condition.shape == (4, 1, 16, 16)
+    assert condition.min() >= -1
+    assert condition.max() <= 1
+    assert torch.allclose(unscale_lab(colors), rgb_to_lab(batch), atol=1e-3)
+    assert torch.equal(condition, model.condition(batch) * 2 - 1)
+    assert torch.allclose(colors, scale_lab(rgb_to_lab(batch)))
+
+
+# colorizing
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (64, 8)])
+def test_colorize_gives_rgb_of_the_same_size(build, shape):
+    colorized = build().colorize(torch.rand(2, 1, *shape))
+    assert colorized.shape == (2, 3, *shape)
+    assert colorized.dtype == torch.float32
+    assert colorized.is_contiguous()
+    assert colorized.min() >= 0
+    assert colorized.max() <= 1
+
+
+@BOTH
+def test_colorize_is_the_networks_output_in_rgb(build, exactly):
+    model, condition = build(), torch.rand(1, 1, 16, 16)
+    with torch.inference_mode():
+        expected = lab_to_rgb(unscale_lab(model.generator.eval()(condition * 2 - 1))).clamp(0, 1)
+    assert torch.allclose(model.colorize(condition), expected, atol=1e-5)
+
+
+def test_colorize_has_no_noise():
+    """Dropout is for training, and one frame's colors do not depend on the others."""
+    model, condition = colorizer(), torch.rand(3, 1, 16, 16)
+    model.generator.train()
+    together = model.colorize(condition)
+    assert torch.equal(together, model.colorize(condition))
+    assert torch.allclose(together[1:2], model.colorize(condition[1:2]), atol=0.02)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "condition",
+    [
+        torch.rand(1, 3, 16, 16),
+        torch.rand(16, 16),
+        torch.full((1, 1, 16, 16), 2.0),
+        torch.full((1, 1, 16, 16), math.nan),
+        "gray",
+    ],
+    ids=["rgb", "no batch", "out of range", "nan", "text"],
+)
+def test_colorize_refuses_what_is_no_condition(build, condition):
+    with pytest.raises(ImageError, match="condition"):
+        build().colorize(condition)
+
+
+# measuring
+
+
+@BOTH
+def test_evaluate_is_the_same_in_any_batch(build):
+    model = build(Condition("canny", supersample=2))
+    frames = AnimeFrames("shots", 32, 6)
+    whole, single = model.evaluate(frames), model.evaluate(frames, batch_size=1)
+    assert set(whole) == MEASURES
+    for name in whole:
+        assert whole[name].shape == (6,)
+        assert torch.allclose(whole[name], single[name], atol=2e-2)
+    shown = model.compare(frames, [4, 1])
+    assert set(shown) == {"condition", "truth", "colorized", "accuracy"}
+    assert shown["condition"].shape == (2, 1, 16, 16)
+    assert shown["truth"].shape == shown["colorized"].shape == (2, 3, 16, 16)
+    assert torch.allclose(shown["accuracy"], whole["accuracy"][[4, 1]], atol=2e-2)
+
+
+def test_evaluate_needs_frames():
+    with pytest.raises(ModelError):
+        colorizer().evaluate([])
+    with pytest.raises(ImageError, match="255"):
+        colorizer().evaluate([torch.full((3, 16, 16), 255.0)])
+
+
+# files
+
+
+@BOTH
+def test_save_and_load(tmp_path, exactly, build):
+    """Through any model's ``load``; float16 rounds the weights."""
+    model = build(Condition("canny", supersample=2, sigma=1.5), seed=4)
+    model.fit(AnimeFrames("train", 32, 8), progress=False)
+    model.save(tmp_path / "m.safetensors")
+    condition = torch.rand(2, 1, 16, 20)
+    for reader in (Colorizer, CycleGAN, ColorizationModel):
+        loaded = reader.load(tmp_path / "m.safetensors")
+        assert type(loaded) is type(model)
+        assert loaded.config() == model.config()
+        assert loaded.recipe == model.recipe
+        assert loaded.history == model.history
+        assert torch.allclose(loaded.colorize(condition), model.colorize(condition), atol=0.02)
+        again = reader.load(tmp_path / "m.safetensors")
+        assert torch.equal(loaded.colorize(condition), again.colorize(condition))
+    assert all(value.dtype == torch.float16 for value in load_file(tmp_path / "m.safetensors").values() if value.ndim == 4)
+
+
+@BOTH
+def test_configuration_is_plain_and_tells_models_apart(build):
+    model = build(Condition("canny", sigma=1.5))
+    config = json.loads(json.dumps(model.config()))
+    assert config["model"] == type(model).__name__
+    assert Condition(**config["condition"]).config() == model.condition.config()
+    assert type(model.recipe)(**config["recipe"]) == model.recipe
+    assert (config["size"], config["seed"]) == (16, 0)
+
+
+def test_load_says_which_file_cannot_be_read(tmp_path):
+    file = tmp_path / "m.safetensors"
+    with pytest.raises(ModelError, match=r"m\.safetensors"):
+        Colorizer.load(file)
+    for content in (b"", b"garbage" * 100):
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match=r"m\.safetensors"):
+            Colorizer.load(file)
+    with pytest.raises(ModelError, match=tmp_path.name):
+        Colorizer.load(tmp_path)
+
+
+def test_load_refuses_what_is_no_model(tmp_path):
+    file = tmp_path / "m.safetensors"
+    save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(ModelError, match=METADATA):
+        Colorizer.load(file)
+    colorizer().save(file)
+    tensors = load_file(file)
+    with safe_open(file, "pt") as opened:
+        config = json.loads(opened.metadata()[METADATA])
+
+    def write(tensors, **changes):
+        save_file(tensors, file, {METADATA: json.dumps({**config, **changes})})
+
+    write({name: value for name, value in tensors.items() if name != "output.bias"})
+    with pytest.raises(ModelError, match=r"output\.bias"):
+        Colorizer.load(file)
+    for changes, name in (
+        ({"size": "large"}, "size"),
+        ({"model": "Painter"}, "Painter"),
+        ({"recipe": {**config["recipe"], "speed": 3}}, "speed"),
+        ({"recipe": {**config["recipe"], "epochs": 0}}, "epochs"),
+        ({"condition": {"operator": "crayon"}}, "crayon"),
+    ):
+        write(tensors, **changes)
+        with pytest.raises(ModelError, match=rf"m\.safetensors.*{name}"):
+            Colorizer.load(file)
+    write(tensors)
+    assert Colorizer.load(file).config() == colorizer().config()
+
+
+def test_save_says_where_it_cannot(tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        colorizer().save(tmp_path / "nowhere" / "m.safetensors")
+
+
+# files of the first version
+
+
+def in_the_old_format(source, path):
+    """Rewrite a saved file as the first version would have written it."""
+    old = {"supersample": "detail", "output_gain": "paint_gain", "gradient_weight": "structure_weight", "accuracy_ab": "chroma"}
+
+    def renamed(values):
+        return {old.get(name, name): value for name, value in values.items()}
+
+    with safe_open(source, "pt") as file:
+        config = json.loads(file.metadata()[METADATA])
+    del config["model"]
+    history = [renamed({**entry, "discriminator": entry["discriminator"] / 2}) for entry in config["history"]]
+    config |= {"condition": renamed(config["condition"]), "recipe": renamed(config["recipe"]), "history": history}
+    tensors = {name.replace("output.", "paint."): value for name, value in load_file(source).items()}
+    save_file(tensors, path, {OLD_METADATA: json.dumps(config)})
+
+
+def test_what_the_first_version_wrote_loads_as_it_was(tmp_path):
+    model = colorizer(Condition("canny", supersample=2, sigma=1.5), seed=4, output_gain=0.5, gradient_weight=3.0)
+    model.fit(AnimeFrames("train", 32, 8), validation=AnimeFrames("validation", 32, 4), progress=False)
+    model.save(tmp_path / "new.safetensors")
+    in_the_old_format(tmp_path / "new.safetensors", tmp_path / "old.safetensors")
+    new, old = (Colorizer.load(tmp_path / f"{name}.safetensors") for name in ("new", "old"))
+    assert old.config() == new.config() == model.config()
+    assert old.history == new.history == model.history
+    assert "accuracy_ab" in old.history[0]
+    condition = torch.rand(1, 1, 16, 16)
+    assert torch.equal(old.colorize(condition), new.colorize(condition))
+
+
+@pytest.mark.parametrize("name", ["grayscale", "canny"])
+def test_shipped_weights_load_though_the_first_version_wrote_them(name):
+    path = asset_path(f"colorizer-{name}")
+    with safe_open(path, "pt") as file:
+        written = json.loads(file.metadata()[OLD_METADATA])
+        assert any(tensor.startswith("paint.") for tensor in file.keys())  # noqa: SIM118 (not a dict)
+    model = Colorizer.load(path)
+    assert model.condition.operator == name
+    assert model.condition.supersample == written["condition"]["detail"]
+    assert model.recipe.l1_weight == written["recipe"]["l1_weight"]
+    assert len(model.history) == len(written["history"]) == model.recipe.epochs
+    for entry, old in zip(model.history, written["history"], strict=True):
+        assert entry == {**old, "discriminator": 2 * old["discriminator"]}  # Eq. (5) is not halved any more
+        assert entry["discriminator"] == pytest.approx(2 * math.log(2), rel=0.1)  # that of guessing

@@ -1,0 +1,132 @@
+"""What recipes have, and what they refuse."""
+
+import dataclasses
+import math
+
+import pytest
+
+from nstlib import ColorizerRecipe, CycleRecipe
+from nstlib.colorizer import POSTER, RECIPES
+from nstlib.recipe import TrainingRecipe
+
+KINDS = [TrainingRecipe, ColorizerRecipe, CycleRecipe]
+WEIGHTS = {
+    ColorizerRecipe: {"adversarial", "l1", "perceptual", "gradient"},
+    CycleRecipe: {"adversarial", "cycle", "identity"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_defaults_can_be_used_and_not_changed(kind):
+    recipe = kind()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.epochs = 1
+    assert dataclasses.replace(recipe, epochs=7).epochs == 7
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_are_those_of_the_models_own_losses(kind):
+    assert set(kind().weights) == WEIGHTS[kind]
+    for name in WEIGHTS[kind]:
+        assert kind(**{f"{name}_weight": 3}).weights[name] == 3
+
+
+def test_each_model_has_its_own_settings_only():
+    for name in ("l1_weight", "perceptual_weight", "gradient_weight", "dropout", "output_gain"):
+        assert hasattr(ColorizerRecipe(), name)
+        with pytest.raises(TypeError, match=name):
+            CycleRecipe(**{name: 0.5})
+    for name in ("cycle_weight", "identity_weight", "pool", "blocks"):
+        assert hasattr(CycleRecipe(), name)
+        with pytest.raises(TypeError, match=name):
+            ColorizerRecipe(**{name: 1})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("batch_size", 0),
+        ("batch_size", "8"),
+        ("generator_steps", 0),
+        ("generator_lr", -1),
+        ("generator_lr", 0),
+        ("generator_lr", math.nan),
+        ("discriminator_lr", math.inf),
+        ("discriminator_lr", 0),
+        ("discriminator_lr", None),
+        ("beta1", 1),
+        ("beta1", -0.1),
+        ("schedule", "step"),
+    ],
+)
+def test_training_settings_out_of_range(kind, name, value):
+    with pytest.raises(ValueError, match=name):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, f"{name}_weight") for kind, names in WEIGHTS.items() for name in sorted(names)]
+)
+@pytest.mark.parametrize("value", [-10, math.nan, math.inf, "much", None])
+def test_weights_out_of_range(kind, name, value):
+    with pytest.raises(ValueError, match=name):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_one_weight_above_0_is_needed(kind):
+    nothing = {f"{name}_weight": 0 for name in WEIGHTS[kind]}
+    with pytest.raises(ValueError, match=r"\b0\b"):
+        kind(**nothing)
+    for name in nothing:
+        assert sum(kind(**{**nothing, name: 1e-6}).weights.values()) == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width", 0),
+        ("width", 8.0),
+        ("output_gain", 0.0),
+        ("output_gain", -1),
+        ("output_gain", math.nan),
+        ("dropout", 1),
+        ("dropout", -0.1),
+    ],
+)
+def test_colorizers_settings_out_of_range(name, value):
+    with pytest.raises(ValueError, match=name):
+        ColorizerRecipe(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("width", {"width": 0}),
+        ("blocks", {"blocks": -1}),
+        ("blocks", {"blocks": 1.5}),
+        ("batch_size", {"batch_size": 1}),
+        ("pool", {"pool": 0}),
+        ("pool", {"batch_size": 8, "pool": 7}),
+    ],
+)
+def test_cyclegans_settings_out_of_range(name, settings):
+    with pytest.raises(ValueError, match=name):
+        CycleRecipe(**settings)
+
+
+def test_cyclegan_without_discriminators_or_blocks():
+    recipe = CycleRecipe(adversarial_weight=0, cycle_weight=10, blocks=0)
+    assert recipe.weights == {"adversarial": 0, "cycle": 10, "identity": 5}
+
+
+def test_the_posters_recipe_is_that_of_nazeri_et_al():
+    assert ColorizerRecipe() == POSTER == RECIPES["poster"]
+    assert (POSTER.width, POSTER.epochs, POSTER.l1_weight, POSTER.generator_steps, POSTER.beta1) == (64, 30, 100, 2, 0)
+    assert POSTER.generator_lr == 3e-4
+    assert POSTER.discriminator_lr == pytest.approx(POSTER.generator_lr / 10)
+    assert RECIPES["laptop"].epochs == 30
