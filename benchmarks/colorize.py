@@ -24,10 +24,10 @@ from experiments.records import processor, write_json
 from nstlib.anime import AnimeFrames
 from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.colorizer import RECIPES, Colorizer
+from nstlib.devices import default_fabric, fast_precision
 from nstlib.edges import grayscale
 from nstlib.networks import PatchGAN, UNet
-from nstlib.training import Trainer, default_fabric
-from nstlib.vgg import fast_precision
+from nstlib.training import Trainer
 
 SIZE, RECIPE = 64, RECIPES["laptop"]
 

@@ -25,10 +25,11 @@ import torchvision
 from torch import Tensor, nn
 
 import nstlib
+from nstlib.devices import fast_precision
 from nstlib.files import atomic_write
 from nstlib.images import resize
 from nstlib.transfer import STYLE_LAYERS, StyleTransfer
-from nstlib.vgg import PREPROCESSING, fast_precision, layer_names
+from nstlib.vgg import PREPROCESSING, layer_names
 
 CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 8.0, 10.0
 CONTENT_LAYER = "relu4_2"

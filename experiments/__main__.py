@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from experiments import report, runs
 from experiments.profiles import ROOT, Profile, current
 from experiments.records import write_json
@@ -84,12 +86,14 @@ def run_missing(asked: Sequence[tuple[str, int]], profile: Profile, path: Path, 
     if known:
         print(f"on record already ({len(known)}; --seeds takes others): {', '.join(known[:3])}{', ...' * (len(known) > 3)}")
     order = list(VARIANTS)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, seed in asked:
         if (name, seed) in report.recorded(path):  # read again each time: another process may write there, too
             continue
         record = runs.run(name, seed, profile, folder)
-        records = [*report.read(path), record]
-        write_json(sorted(records, key=lambda entry: (order.index(entry["variant"]), entry["seed"])), path)
+        with FileLock(folder / "records.lock"):  # another process may add a record, too
+            records = [*report.read(path), record]
+            write_json(sorted(records, key=lambda entry: (order.index(entry["variant"]), entry["seed"])), path)
         measured = ", ".join(f"{key} {record['test'][key]:.3f}" for key in ("accuracy", "accuracy_ab", "edge_f1", "perceptual"))
         print(f"{name}, seed {seed}: {measured}; {record['seconds']} s", flush=True)
 

@@ -6,8 +6,8 @@ from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.cyclegan import CycleGAN, CycleRecipe
 from nstlib.edges import Condition
-from nstlib.frames import FrameFolder, VideoFrames
-from nstlib.images import ImageError, load_image, save_image
+from nstlib.frames import FrameFolder, PairFolder, VideoFrames
+from nstlib.images import ImageError, load_alpha, load_image, save_image
 from nstlib.losses import (
     PerceptualLoss,
     adversarial_loss,
@@ -39,6 +39,7 @@ __all__ = [
     "ImageError",
     "MedicalPatches",
     "ModelError",
+    "PairFolder",
     "PerceptualLoss",
     "StyleObjective",
     "StyleTransfer",
@@ -53,6 +54,7 @@ __all__ = [
     "edges",
     "gram_matrix",
     "image_gradient_loss",
+    "load_alpha",
     "load_image",
     "save_image",
     "style_loss",

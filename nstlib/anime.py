@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nstlib.arguments import choice, whole_number
+from nstlib.arguments import choice, shown, whole_number
 from nstlib.assets import asset_path
 from nstlib.files import atomic_write
 
 CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
 ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
-BAND = 64  # camera centres are told apart by bands of so many canvas pixels, across
+BAND = 64  # camera centers are told apart by bands of so many canvas pixels, across
 
 # What each split may draw. "shots" is the poster's kind of test set: other frames of the same show; expressions and camera
 # centres are new. "scenes" is a place and a character that no other split has. "validation" is for choosing settings.
@@ -79,7 +79,7 @@ class AnimeFrames(Dataset[Tensor]):
 
     Args:
         split: "train"; "validation"; "shots", the poster's kind of test set, other frames of the same show: expressions and
-            bands of camera centres that training never sees; or "scenes": a background and a character that it never sees.
+            bands of camera centers that training never sees; or "scenes": a background and a character that it never sees.
         size: side of the square frames in pixels, or (height, width).
         length: how many frames there are.
         seed: of the choice of shots.
@@ -93,7 +93,7 @@ class AnimeFrames(Dataset[Tensor]):
         choice(split, "split", list(SPLITS))
         self.size = (size, size) if isinstance(size, int) else size
         if not (isinstance(self.size, tuple) and len(self.size) == 2 and all(isinstance(s, int) and s >= 8 for s in self.size)):
-            raise ValueError(f"size must be whole pixels, at least 8 a side, not {size!r}")
+            raise ValueError(f"size must be whole pixels, at least 8 a side, not {shown(size)}")
         if self.size[1] * CANVAS[1] > self.size[0] * CANVAS[0]:
             raise ValueError(f"size can be as wide as 16 to 9, not {self.size[1]} to {self.size[0]}")
         whole_number(length, "length", 1)

@@ -10,6 +10,14 @@ from typing import TypeVar
 Key = TypeVar("Key")
 
 
+def shown(value: object) -> str:
+    """A value for an error message: as Python writes it if that is short, else its type. Never the data of an image."""
+    name = type(value).__name__
+    if isinstance(value, bytes | bytearray) or hasattr(value, "shape"):
+        return name
+    return text if len(text := repr(value)) < 200 else name
+
+
 def whole_number(value: int, name: str, least: int, most: float = math.inf) -> int:
     """A whole number from ``least`` to ``most``.
 
@@ -18,7 +26,7 @@ def whole_number(value: int, name: str, least: int, most: float = math.inf) -> i
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
-        raise ValueError(f"{name} must be a whole number of {limits}, not {value!r}")
+        raise ValueError(f"{name} must be a whole number of {limits}, not {shown(value)}")
     return value
 
 
@@ -29,12 +37,12 @@ def number(value: float, name: str, least: float = -math.inf, above: float = -ma
         ValueError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        raise ValueError(f"{name} must be a finite number, not {value!r}")
+        raise ValueError(f"{name} must be a finite number, not {shown(value)}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least:g}, not {value!r}")
+        raise ValueError(f"{name} must be at least {least:g}, not {shown(value)}")
     if not above < value < below:
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
-        raise ValueError(f"{name} must be {' and '.join(limits)}, not {value!r}")
+        raise ValueError(f"{name} must be {' and '.join(limits)}, not {shown(value)}")
     return value
 
 
@@ -47,9 +55,9 @@ def weight(value: float, name: str) -> float:
     try:
         converted = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be a number, not {value!r}") from None
+        raise ValueError(f"{name} must be a number, not {shown(value)}") from None
     if not math.isfinite(converted) or converted < 0:
-        raise ValueError(f"{name} must be finite and not negative, not {value!r}")
+        raise ValueError(f"{name} must be finite and not negative, not {shown(value)}")
     return converted
 
 
@@ -59,8 +67,8 @@ def choice(value: str, name: str, choices: Sequence[str]) -> str:
     Raises:
         ValueError: it is none of them.
     """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
 
 
@@ -71,7 +79,7 @@ def proportions(weights: Mapping[Key, float], name: str) -> dict[Key, float]:
         ValueError: no mapping, a weight that is none, or no weight above 0.
     """
     if not isinstance(weights, Mapping):
-        raise ValueError(f"{name} must map names of layers to weights, as {{'relu4_2': 1}}, not {weights!r}")
+        raise ValueError(f"{name} must map names of layers to weights, as {{'relu4_2': 1}}, not {shown(weights)}")
     checked = {key: weight(value, f"{name}[{key!r}]") for key, value in weights.items()}
     total = sum(checked.values())
     if not total:

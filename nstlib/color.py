@@ -10,7 +10,7 @@ from torch import Tensor
 
 BT601 = (0.299, 0.587, 0.114)
 BT709 = (0.2125, 0.7154, 0.0721)  # to the digits of skimage.color.rgb2gray
-AB_RANGE = 110  # a* and b* of sRGB colours lie within [-108, 99]; the metric's thresholds count in this range too
+AB_RANGE = 110  # a* and b* of sRGB colors lie within [-108, 99]; the metric's thresholds count in this range too
 
 
 def luma_bt601(image: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def rgb_to_lab(image: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor, clip: bool = True) -> Tensor:
-    """The inverse of ``rgb_to_lab``; colours that sRGB does not have are clipped to [0, 1], or left outside."""
+    """The inverse of ``rgb_to_lab``; colors that sRGB does not have are clipped to [0, 1], or left outside."""
     return kornia.color.lab_to_rgb(lab, clip=clip)
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from nstlib.arguments import choice, number, whole_number
 from nstlib.color import scaled_lab_to_rgb
+from nstlib.devices import fast_precision
 from nstlib.edges import Condition
 from nstlib.losses import PerceptualLoss, adversarial_loss, discriminator_loss, image_gradient_loss
 from nstlib.model import ColorizationModel
 from nstlib.networks import PatchGAN, UNet
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import Trainer
-from nstlib.vgg import fast_precision
 
 # Johnson et al. 2016 (section 3.2) take relu2_2 and relu3_3 of VGG-16. The weights even out how large their features are.
 PERCEPTUAL_LAYERS = {"relu2_2": 1e-5, "relu3_3": 1e-5}

@@ -8,16 +8,21 @@ joins its lines on the CPU); all but Canny are differentiable.
 from __future__ import annotations
 
 import inspect
+import zlib
 
 import numpy as np
 import scipy.ndimage
+import skimage.filters
+import skimage.morphology
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nstlib.arguments import choice, number, whole_number
+from nstlib.arguments import choice, number, shown, whole_number
 from nstlib.color import luma_bt709
-from nstlib.images import ImageError, check_images
+from nstlib.images import check_images, resize
+
+FAINT = 0.12  # darkness below which nothing is taken for ink
 
 
 def grayscale(image: Tensor) -> Tensor:
@@ -49,16 +54,16 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         ValueError: ``sigma`` is negative, or not 0 <= low <= high.
     """
     if not 0 <= low <= high:
-        raise ValueError(f"Canny's thresholds must be 0 <= low <= high, not {low!r} and {high!r}")
+        raise ValueError(f"Canny's thresholds must be 0 <= low <= high, not {shown(low)} and {shown(high)}")
     with torch.no_grad():
-        gray = grayscale(image)
+        gray = luma_bt709(_exact(check_images(image)))
         # what lies outside the image does not count: a blurred image of ones tells how much lies inside
         inside = _gaussian(torch.ones_like(gray[:1]), sigma) + torch.finfo(gray.dtype).eps
         down, right = gradient(_gaussian(gray, sigma) / inside)
         magnitude = torch.hypot(down, right)
         weak = _ridges(down, right, magnitude) & (magnitude >= low) & (magnitude > 0)
         strong = weak & (magnitude >= high)
-        return 1 - _hysteresis(weak, strong).to(gray.dtype)
+        return 1 - _hysteresis(weak, strong).to(image.dtype)
 
 
 def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
@@ -81,10 +86,10 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
         ValueError: ``sigma`` or ``threshold`` is negative.
     """
     number(threshold, "Sobel's threshold", least=0)
-    down, right = gradient(_gaussian(grayscale(image), sigma, "replicate"))
+    down, right = gradient(_gaussian(luma_bt709(_exact(check_images(image))), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
     magnitude = (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
-    return (magnitude <= threshold).to(magnitude.dtype) if threshold else 1 - magnitude
+    return ((magnitude <= threshold) if threshold else 1 - magnitude).to(image.dtype)
 
 
 def gradient(gray: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,16 +133,17 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
     number(p, "XDoG's p", least=0)
     number(epsilon, "XDoG's epsilon")
     number(phi, "XDoG's phi", least=0)
-    gray = grayscale(image)
+    gray = luma_bt709(_exact(check_images(image)))  # p times a small difference: half precision would lose it
     sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
-    return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon)))
+    return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon))).to(image.dtype)
 
 
 def mixed(image: Tensor) -> Tensor:
-    """Lines of all kinds, to train on: the images of a batch take turns with Canny, Sobel and XDoG.
+    """Lines of all kinds, to train on: of Canny, Sobel or XDoG. Which of them an image gets follows from its pixels alone, as
+    if by lot, and not from its place in the batch.
 
     Args:
-        image: shape (B, 3, H, W), RGB in [0, 1]. A single image gets Canny's lines.
+        image: shape (B, 3, H, W), RGB in [0, 1].
 
     Returns:
         Shape (B, 1, H, W), in [0, 1].
@@ -146,7 +152,13 @@ def mixed(image: Tensor) -> Tensor:
         ImageError: not such images.
     """
     check_images(image)
-    return torch.cat([(canny, sobel, xdog)[i % 3](frame[None]) for i, frame in enumerate(image)])
+    lots = [zlib.crc32((frame * 255).round().byte().cpu().contiguous().numpy().tobytes()) % 3 for frame in image]
+    return torch.cat([(canny, sobel, xdog)[lot](frame[None]) for lot, frame in zip(lots, image, strict=True)])
+
+
+def _exact(gray: Tensor) -> Tensor:
+    """In single precision at least."""
+    return gray if gray.dtype == torch.float64 else gray.float()
 
 
 def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
@@ -162,7 +174,7 @@ def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
 
 
 def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
-    """Where the magnitude is no lower than one step up or down the gradient, found between two of the eight neighbours."""
+    """Where the magnitude is no lower than one step up or down the gradient, found between two of the eight neighbors."""
     height, width = magnitude.shape[2:]
     padded = F.pad(magnitude, (1, 1, 1, 1))
 
@@ -184,23 +196,98 @@ def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
-    """All of ``weak`` that hangs together, over any of the eight neighbours, with some of ``strong``."""
+    """All of ``weak`` that hangs together, over any of the eight neighbors, with some of ``strong``."""
     one_image = np.zeros((3, 3, 3), bool)
-    one_image[1] = True  # neighbours within an image, none across the batch
+    one_image[1] = True  # neighbors within an image, none across the batch
     pieces, count = scipy.ndimage.label(weak[:, 0].cpu().numpy(), one_image)
     kept = np.zeros(count + 1, bool)
     kept[pieces[strong[:, 0].cpu().numpy()]] = True
     return torch.from_numpy(kept[pieces])[:, None].to(weak.device)
 
 
-OPERATORS = {"grayscale": grayscale, "canny": canny, "sobel": sobel, "xdog": xdog, "mixed": mixed}
+def given(image: Tensor) -> Tensor:
+    """Line-art that is given beside the colors: channels 1 of 4 (``nstlib.PairFolder``).
+
+    Args:
+        image: shape (B, 4, H, W): line-art, ink on paper, then RGB; in [0, 1].
+
+    Returns:
+        Shape (B, 1, H, W).
+
+    Raises:
+        ImageError: not such images.
+    """
+    return check_images(image, channels=4)[:, :1]
+
+
+OPERATORS = {"grayscale": grayscale, "canny": canny, "sobel": sobel, "xdog": xdog, "mixed": mixed, "given": given}
+
+
+def drawing_to_lines(image: Tensor, size: tuple[int, int] | None = None, thin: bool = True) -> Tensor:
+    """A drawing, scan or photograph of line-art as a condition: black lines on white.
+
+    Paper becomes white (each channel is divided by its own level around, so that shadows and tinted paper go), light lines on
+    a dark ground are inverted, ink of any color is separated from paper by Otsu's threshold (N. Otsu, IEEE Transactions on
+    Systems, Man and Cybernetics 1979), and lines of any thickness are thinned to one pixel (T. Y. Zhang, C. Y. Suen,
+    Communications of the ACM 1984).
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1].
+        size: height and width of the result in pixels; default the image's. Lines survive however small it is.
+        thin: whether lines are thinned, as Canny's are, or keep their thickness.
+
+    Returns:
+        Shape (1, 1, height, width), values 0 or 1. No gradient flows back. An empty page is white.
+
+    Raises:
+        ImageError: not such an image.
+    """
+    darkness = _ink_on_paper(check_images(image, batch=1)).amax(dim=1, keepdim=True)
+    if min(image.shape[2:]) > 256:
+        darkness = F.avg_pool2d(darkness, 3, 1, padding=1)  # a photograph's grain is no ink
+    if darkness.max() < FAINT:
+        ink = torch.zeros_like(darkness)
+    else:
+        ink = (darkness > max(FAINT, skimage.filters.threshold_otsu(darkness.numpy()))).float()
+    if size is not None and size != tuple(ink.shape[2:]):
+        smaller = size[0] < ink.shape[2]
+        ink = F.adaptive_max_pool2d(ink, size) if smaller else F.interpolate(ink, size, mode="nearest")
+    if thin:
+        ink = torch.from_numpy(skimage.morphology.skeletonize(ink[0, 0].numpy() > 0))[None, None].float()
+    return 1 - ink
+
+
+def is_drawing(image: Tensor) -> bool:
+    """Whether an image looks like line-art: most of it paper, some of it ink, and hardly any color.
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1].
+    """
+    # small, so that grain and texture do not count
+    ink = _ink_on_paper(resize(image, 160) if max(image.shape[2:]) > 160 else image)
+    darkness = ink.amax(dim=1)
+    paper, lines = (darkness < 0.2).float().mean(), (darkness > 0.35).float().mean()
+    return bool(paper > 0.6 and 0.005 < lines < 0.35 and (darkness - ink.amin(dim=1)).mean() < 0.06)
+
+
+def _ink_on_paper(image: Tensor) -> Tensor:
+    """How much darker than the paper around it each channel is, (1, 3, H, W) in [0, 1]; light lines on a dark ground first
+    become dark ones."""
+    image = _exact(image.detach()).cpu()
+    if luma_bt709(image).median() < 0.5:
+        image = 1 - image
+    small = F.avg_pool2d(image, max(1, min(image.shape[2:]) // 64))
+    window = max(3, min(small.shape[2:]) // 8)
+    levels = [torch.from_numpy(scipy.ndimage.percentile_filter(channel.numpy(), 90, window)) for channel in small[0]]
+    paper = F.interpolate(torch.stack(levels)[None], image.shape[2:], mode="bilinear").clamp_min(0.05)
+    return 1 - (image / paper).clamp(0, 1)
 
 
 class Condition:
     """An operator with its settings: what a colorizer is given of a frame.
 
     Args:
-        operator: "grayscale", "canny", "sobel", "xdog" or "mixed".
+        operator: "grayscale", "canny", "sobel", "xdog", "mixed", or "given", for line-art that comes with the frames.
         supersample: lines are found at this many times the size and brought down by the mean over squares of
             ``supersample`` pixels, so that a small picture keeps fine lines, as gray ones.
         settings: of the operator, as in its function: ``sigma``, ``low``, ``high``, ...
@@ -222,21 +309,24 @@ class Condition:
         """(B, 3, H, W), RGB in [0, 1], to (B, 1, H / supersample, W / supersample) in [0, 1].
 
         Raises:
-            ImageError: not such images, or of a size that ``supersample`` does not divide.
+            ImageError: not such images.
             ValueError: a setting is out of its range.
         """
         return self.downsample(OPERATORS[self.operator](image, **self.settings))
 
+    def truth(self, frames: Tensor) -> Tensor:
+        """The colors that belong to the condition: RGB of frames (B, 3 or 4, H, W), brought down as the condition is."""
+        return self.downsample(frames[:, -3:])
+
     def downsample(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H / supersample, W / supersample), by the mean over squares.
 
-        Raises:
-            ImageError: ``supersample`` does not divide height and width.
+        Where ``supersample`` does not divide height or width, the last row or column is repeated first.
         """
         side, (height, width) = self.supersample, image.shape[-2:]
-        if height % side or width % side:
-            raise ImageError(f"images of {width} x {height} pixels cannot be cut into squares of {side} (supersample)")
-        return F.avg_pool2d(image, side) if side > 1 else image
+        if side == 1:
+            return image
+        return F.avg_pool2d(F.pad(image, (0, -width % side, 0, -height % side), mode="replicate"), side)
 
     def config(self) -> dict[str, object]:
         """What ``Condition(**config)`` makes it again from."""

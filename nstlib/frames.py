@@ -22,13 +22,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nstlib.arguments import choice, number, whole_number
+from nstlib.color import luma_bt709
 from nstlib.images import ImageError, check_file, load_image, resize, to_uint8
 
 # Frames are compared as thumbnails of 8 x 8 pixels in RGB: by the mean absolute difference, on the scale 0 to 1. The thumbnail
 # is made from the picture, not from the frame, so that the split is the same whatever ``size`` is.
 THUMBNAIL = 8
 DUPLICATE = 0.01  # nearer than this: a near-duplicate. Where the camera moves by a hundredth of the frame, it is about 0.012
-CUT = 0.1  # from this on, a neighbour belongs to another scene
+CUT = 0.1  # from this on, a neighbor belongs to another scene
 GAP = 12  # frames left out between training and test where one scene has to be divided
 
 # What ffmpeg may open. Without such a list it takes a text that names other files, or a playlist that never ends, for a video.
@@ -79,11 +80,11 @@ class _StoredFrames(Dataset[Tensor]):
 class FrameFolder(_StoredFrames):
     """The pictures of a folder as frames: shape (3, size, size), RGB, in [0, 1].
 
-    They are taken in the order of their names, frame2 before frame10; hidden files and folders inside are passed over. A frame
-    is the middle square of its picture, resized with an antialiased filter. The split is that of ``VideoFrames``: pictures
-    that hardly differ from the one before are dropped, and whole scenes are set aside for the test. All is read when the
-    folder is opened, and kept in memory, 12 kB a frame of 64 pixels. Files that are no pictures are skipped with a
-    RuntimeWarning.
+    They are taken in the order of their names, frame2 before frame10, those of folders inside it, too; hidden files and folders
+    are passed over. A frame is the middle square of its picture, resized with an antialiased filter. The split is that of
+    ``VideoFrames``: pictures that hardly differ from the one before are dropped, and whole scenes are set aside for the test.
+    All is read when the folder is opened, and kept in memory, 12 kB a frame of 64 pixels. Files that are no pictures are
+    skipped with a RuntimeWarning.
 
     Attributes:
         files: the path of each frame.
@@ -102,7 +103,7 @@ class FrameFolder(_StoredFrames):
 
     def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
-        name = repr(os.fspath(path))
+        name = _check_path(path)
         files = _visible_files(path, name)
         pictures, faults = {}, {}
         for file in files:
@@ -125,7 +126,7 @@ class VideoFrames(_StoredFrames):
     """The frames of a video (mp4, mkv, webm, avi, ...): shape (3, size, size), RGB, in [0, 1].
 
     A frame is the middle square of the picture, resized with an antialiased filter. Of frames that hardly differ (less than
-    ``DUPLICATE`` from the last one kept) one is kept. Scenes are divided where neighbours differ by ``CUT`` or more; whole
+    ``DUPLICATE`` from the last one kept) one is kept. Scenes are divided where neighbors differ by ``CUT`` or more; whole
     scenes, spread over the video, are set aside for the test. Where they do not add up to about ``test_share``, as in a video
     of a single scene, the end is the test, and the ``GAP`` frames before it are in neither split. Training frames that are
     near-duplicates of a test frame are dropped: a show repeats its shots. All is decoded when the video is opened, and kept
@@ -148,9 +149,62 @@ class VideoFrames(_StoredFrames):
 
     def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
-        name = repr(os.fspath(path))
+        name = _check_path(path)
         with closing(decode_video(path, name, size)) as pictures:
             super().__init__(name, pictures, split, test_share)
+
+
+class PairFolder(Dataset[Tensor]):
+    """Your own pairs of line-art and colors, in two folders, matched by their names (without the ending).
+
+    An item has the shape (4, size, size), in [0, 1]: line-art, ink on paper, then RGB; both are the middle squares of their
+    pictures. It is for ``Colorizer(Condition("given"), ...)``. The split is that of ``FrameFolder``, found on the colors.
+
+    Attributes:
+        names: of each pair.
+
+    Args:
+        lines, colors: the two folders.
+        split: "train" or "test".
+        size: side of the square frames in pixels.
+        test_share: about which part of the pairs is for the test.
+
+    Raises:
+        ValueError: ``split``, ``size`` or ``test_share`` is none of these.
+        ImageError: a folder cannot be read, no picture of one has a partner in the other, or there are too few to split.
+
+    Warns:
+        RuntimeWarning: some have no partner, or cannot be read.
+    """
+
+    def __init__(
+        self,
+        lines: str | os.PathLike[str],
+        colors: str | os.PathLike[str],
+        split: str = "train",
+        size: int = 64,
+        test_share: float = 0.2,
+    ):
+        partners = {file.stem: file for file in _visible_files(lines, _check_path(lines))}
+        self._frames = FrameFolder(colors, split, size, test_share)
+        kept = [index for index, file in enumerate(self._frames.files) if file.stem in partners]
+        if not kept:
+            raise ImageError(f"{_check_path(lines)} and {_check_path(colors)}: no two pictures of the same name")
+        if len(kept) < len(self._frames):
+            missing = len(self._frames) - len(kept)
+            warnings.warn(
+                f"{missing} of {len(self._frames)} pictures have no line-art and are skipped", RuntimeWarning, stacklevel=2
+            )
+        self._kept = kept
+        self.names = [self._frames.files[index].stem for index in kept]
+        shape = (size, size)
+        self._lines = [luma_bt709(resize(middle_square(load_image(partners[name])), shape))[0] for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.cat([self._lines[index], self._frames[self._kept[index]]])
 
 
 def split_scenes(thumbnails: Tensor, test_share: float) -> dict[str, list[list[int]]]:
@@ -214,29 +268,43 @@ def _check_arguments(split: str, size: int, test_share: float) -> None:
 
 
 def _visible_files(folder: str | os.PathLike[str], name: str) -> list[Path]:
-    """What lies in a folder, but for hidden files and folders, in the natural order of the names.
+    """What lies in a folder and in folders inside it, but for hidden ones, in the natural order of the names.
 
     Raises:
         ImageError: nothing does, or the folder cannot be read; the message begins with ``name``.
     """
     try:
-        with os.scandir(folder) as entries:
-            files = [Path(entry) for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+        os.listdir(folder)  # what os.walk would pass over in silence
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such folder") from None
     except NotADirectoryError:
         raise ImageError(f"{name}: not a folder") from None
     except (OSError, ValueError) as error:  # not allowed to look, a name too long, a null character in it
         raise ImageError(f"{name}: cannot be read ({error})") from None
+    files = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [inside for inside in folders if not inside.startswith(".")]
+        files += [Path(place, file) for file in names if not file.startswith(".")]
     if not files:
         raise ImageError(f"{name}: there are no files in this folder")
-    return sorted(files, key=_natural)
+    return sorted(files, key=lambda file: _natural(file.relative_to(folder)))
 
 
 def _natural(file: Path) -> tuple[list[str | int], str]:
     """Sorts numbers in names by their value."""
-    parts = re.split(r"(\d+)", file.name)  # text and digits in turn, text first: equal places can be compared
-    return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], file.name
+    parts = re.split(r"(\d+)", file.as_posix())  # text and digits in turn, text first: equal places can be compared
+    return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], file.as_posix()
+
+
+def _check_path(path: object) -> str:
+    """The name of a path for messages.
+
+    Raises:
+        ImageError: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ImageError(f"a path is text or a Path, not {type(path).__name__}")
+    return repr(os.fspath(path))
 
 
 def middle_square(image: Tensor) -> Tensor:

@@ -10,16 +10,19 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.ImageOps
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nstlib.arguments import shown
 from nstlib.files import atomic_write
 
 MAX_PIXELS = 100_000_000  # 400 MB as a float tensor per channel; anything above is taken for a decompression bomb
@@ -39,8 +42,9 @@ class ImageError(ValueError):
 def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: int | None = None) -> Tensor:
     """Read any image that Pillow reads.
 
-    Transparency is laid over white; palettes, CMYK and 16-bit samples are converted; the camera's rotation (EXIF) is
-    applied; of an animation, the first frame is taken. Floating-point files must hold values in [0, 1] or [0, 255].
+    Transparency is laid over white; palettes, CMYK, 16-bit samples and color profiles (ICC) are converted to sRGB; the camera's
+    rotation (EXIF) is applied; of an animation, the first frame is taken. Floating-point files must hold values in [0, 1] or
+    [0, 255].
 
     Args:
         source: a path, the bytes of an image file, or a PIL image.
@@ -53,43 +57,25 @@ def load_image(source: str | os.PathLike[str] | bytes | PIL.Image.Image, size: i
         ImageError: missing, not an image, damaged, truncated, too small (under 2 pixels a side) or too large
             (over 100 million pixels), or ``size`` is no such length.
     """
-    if isinstance(source, PIL.Image.Image):
-        name = "PIL image"
-    elif isinstance(source, bytes | bytearray):
-        name = f"image of {len(source)} bytes"
-        if not source:
-            raise ImageError(f"{name}: empty")
-    elif isinstance(source, str | os.PathLike):
-        name = repr(os.fspath(source))
-        check_file(source, name)
-    else:
-        raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's hints about odd metadata; what matters is raised below
-            if isinstance(source, PIL.Image.Image):
-                array = _to_array(source, name)
-            else:
-                formats = [f for f in _readable_formats() if f not in _NOT_READ]
-                opened = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
-                with PIL.Image.open(opened, formats=formats) as image:
-                    array = _to_array(image, name)
-    except ImageError:
-        raise
-    except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name}: not an image in a format that can be read") from None
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}") from None
-    except Exception as error:
-        # a damaged file can raise nearly anything from inside a decoder: struct.error, zlib.error, SyntaxError, ...
-        raise ImageError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
-
+    array, name = _read(source, _to_array)
     tensor = torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
     try:
         return tensor if size is None else resize(tensor, size)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
+
+
+def load_alpha(source: str | os.PathLike[str] | bytes | PIL.Image.Image) -> Tensor | None:
+    """The transparency of any image that ``load_image`` reads, to give a result the same (``save_image(alpha=...)``).
+
+    Returns:
+        Shape (1, 1, H, W), in [0, 1]: 0 is transparent; None if no pixel is.
+
+    Raises:
+        ImageError: as ``load_image``.
+    """
+    array, _ = _read(source, _to_alpha)
+    return None if (array == 1).all() else torch.from_numpy(array)[None, None]
 
 
 def as_image(source: Source, name: str) -> Tensor:
@@ -99,22 +85,23 @@ def as_image(source: Source, name: str) -> Tensor:
         ImageError: it cannot be; the message begins with ``name``.
     """
     try:
-        return check_image(source, name).float() if isinstance(source, Tensor) else load_image(source)
+        return check_image(source, name).detach().float().clone() if isinstance(source, Tensor) else load_image(source)
     except ImageError as error:
         message = str(error)
         raise ImageError(message if message.startswith(name) else f"{name}: {message}") from error
 
 
-def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
+def save_image(image: Tensor, path: str | os.PathLike[str], alpha: Tensor | None = None) -> None:
     """Write an image as 8-bit PNG, JPEG, WebP or TIFF, whichever the path's ending says.
 
     Values are clipped to [0, 1] and rounded to the nearest of 256 levels. The file is written whole or not at all.
 
     Args:
         image: shape (1, 3, H, W), RGB in [0, 1].
+        alpha: shape (1, 1, H, W), in [0, 1]; 0 is transparent. JPEG has no transparency.
 
     Raises:
-        ImageError: not such a tensor, or the path cannot be written.
+        ImageError: not such tensors, transparency for a JPEG, or the path cannot be written.
     """
     path = Path(path)
     formats: dict[str, dict[str, Any]] = {
@@ -126,10 +113,17 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
     }
     if path.suffix.lower() not in formats:
         raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(formats)}")
-    pixels = to_uint8(image)
+    picture = PIL.Image.fromarray(to_uint8(image))
+    if alpha is not None:
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            raise ImageError(f"{str(path)!r}: JPEG has no transparency; PNG and WebP have")
+        check_images(alpha, "alpha", channels=1, batch=1)
+        if alpha.shape[2:] != image.shape[2:]:
+            raise ImageError(f"alpha has {tuple(alpha.shape[2:])} pixels, image {tuple(image.shape[2:])}")
+        picture.putalpha(PIL.Image.fromarray(to_uint8(alpha.expand(-1, 3, -1, -1))[..., 0]))
     try:
         with atomic_write(path) as temporary:
-            PIL.Image.fromarray(pixels).save(temporary, **formats[path.suffix.lower()])
+            picture.save(temporary, **formats[path.suffix.lower()])
     except (OSError, ValueError) as error:  # ValueError: more pixels a side than WebP has, a null character in the name
         raise ImageError(f"{str(path)!r} cannot be written: {error}") from error
 
@@ -201,7 +195,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     elif isinstance(size, tuple) and len(size) == 2 and all(map(_is_whole, size)):
         target = size
     else:
-        raise ImageError(f"size must be a whole number of pixels or (height, width), not {size!r}")
+        raise ImageError(f"size must be a whole number of pixels or (height, width), not {shown(size)}")
     if min(target) < MIN_SIDE or target[0] * target[1] > MAX_PIXELS:
         raise ImageError(f"cannot resize {width} x {height} to {target[1]} x {target[0]} pixels")
     if target == (height, width):
@@ -210,11 +204,60 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     return F.interpolate(image, target, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
 
 
+def shape_with(image: Tensor, shorter: int) -> tuple[int, int]:
+    """Height and width of an image (B, C, H, W) once its shorter side has ``shorter`` pixels."""
+    height, width = image.shape[2:]
+    factor = shorter / min(height, width)
+    return round(height * factor), round(width * factor)
+
+
 def to_uint8(image: Tensor) -> np.ndarray:
     """An image (1, 3, H, W) as NumPy, matplotlib and Pillow have it: (H, W, 3), 0-255, clipped and rounded."""
     if isinstance(image, Tensor) and image.is_floating_point():
         image = image.detach().cpu().clamp(0, 1)  # NaN stays NaN, and is refused next
     return (check_image(image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def _read(
+    source: str | os.PathLike[str] | bytes | PIL.Image.Image, convert: Callable[[PIL.Image.Image, str], np.ndarray]
+) -> tuple[np.ndarray, str]:
+    """What ``convert`` makes of an image, and the image's name for messages.
+
+    Raises:
+        ImageError: missing, not an image, damaged, truncated.
+    """
+    if isinstance(source, PIL.Image.Image):
+        name = "PIL image"
+    elif isinstance(source, bytes | bytearray):
+        name = f"image of {len(source)} bytes"
+        if not source:
+            raise ImageError(f"{name}: empty")
+    elif isinstance(source, str | os.PathLike):
+        name = repr(os.fspath(source))
+        check_file(source, name)
+    else:
+        raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's hints about odd metadata; what matters is raised below
+            if isinstance(source, PIL.Image.Image):
+                array = convert(source, name)
+            else:
+                formats = [f for f in _readable_formats() if f not in _NOT_READ]
+                opened = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+                with PIL.Image.open(opened, formats=formats) as image:
+                    array = convert(image, name)
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image in a format that can be read") from None
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Exception as error:
+        # a damaged file can raise nearly anything from inside a decoder: struct.error, zlib.error, SyntaxError, ...
+        raise ImageError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
+    return array, name
 
 
 def _is_whole(number: object) -> TypeGuard[int]:
@@ -240,6 +283,7 @@ def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
     _check_size(image, name)  # an icon can hold a picture of another size than it says
     with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse a sound picture
         image = PIL.ImageOps.exif_transpose(image)
+    image = _to_srgb(image)
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_gray_in_unit_range(image, name)[..., None], 3, axis=2)
@@ -249,6 +293,30 @@ def _to_array(image: PIL.Image.Image, name: str) -> np.ndarray:
         image = image.convert("RGBA")
         image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _to_alpha(image: PIL.Image.Image, name: str) -> np.ndarray:
+    """(H, W), float32, in [0, 1]."""
+    _to_array(image, name)  # refuses what cannot be read
+    with contextlib.suppress(Exception):
+        image = PIL.ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return np.ones((image.height, image.width), np.float32)
+    return np.array(image.convert("RGBA").getchannel("A"), dtype=np.float32) / 255
+
+
+def _to_srgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Colors as sRGB has them, if the file carries a color profile; a profile that cannot be used is passed over."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    try:
+        source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = "RGB" if image.mode == "CMYK" else image.mode
+        converted = PIL.ImageCms.profileToProfile(image, source, PIL.ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (OSError, PIL.ImageCms.PyCMSError):
+        return image
+    return image if converted is None else converted
 
 
 def _check_size(image: PIL.Image.Image, name: str) -> None:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nstlib.arguments import shown
 from nstlib.arguments import weight as checked_weight
 from nstlib.edges import gradient
 from nstlib.vgg import FeatureExtractor
@@ -181,7 +182,7 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         for kind, layers in (("content", content), ("style", style or {})):
             if not isinstance(layers, Mapping):
-                raise ValueError(f"{kind} must map names of layers to weights, as {{'relu3_3': 1}}, not {layers!r}")
+                raise ValueError(f"{kind} must map names of layers to weights, as {{'relu3_3': 1}}, not {shown(layers)}")
         self.content, self.style = dict(content), dict(style or {})
         for kind, layers in (("content", self.content), ("style", self.style)):
             for layer, weight in layers.items():
@@ -194,12 +195,15 @@ class PerceptualLoss(nn.Module):
         only.
 
         Raises:
-            ValueError: shapes that differ, an empty batch, or integers.
+            ValueError: shapes that differ, an empty batch, integers, or a target that leaves [0, 1] by more than a tenth.
         """
         if image.shape != target.shape:
             raise ValueError(f"image and target have different shapes: {tuple(image.shape)} and {tuple(target.shape)}")
         if not (image.is_floating_point() and target.is_floating_point() and image.shape[0]):
             raise ValueError(f"expected floating-point images in [0, 1], got {image.shape[0]} of {image.dtype}, {target.dtype}")
+        low, high = target.aminmax()
+        if low < -0.1 or high > 1.1:
+            raise ValueError(f"target runs from {low:.3g} to {high:.3g}; expected RGB in [0, 1]")
         features = self.extractor(image)
         with torch.no_grad():
             targets = self.extractor(target)

@@ -1,7 +1,7 @@
 """Patches of two medical images: what are weights trained on anime worth elsewhere? (The poster's last "future research".)
 
 The images are those that come with scikit-image: colonic glands (immunohistochemistry, FHL2 in brown, nuclei in blue) and the
-back of an eye (retina). What is painted here is a guess at colours, trained on one image of each kind: it shows nothing that
+back of an eye (retina). What is colorized here is a guess at colors, trained on one image of each kind: it shows nothing that
 the gray image did not, and is of no use for any diagnosis.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nstlib.arguments import choice, whole_number
+from nstlib.arguments import choice, shown, whole_number
 from nstlib.images import resize
 
 IMAGES = ("immunohistochemistry", "retina")
@@ -24,7 +24,7 @@ ON_RETINA = 0.15  # a patch counts as lying on the retina if its darkest corner'
 
 
 class MedicalPatches(Dataset[Tensor]):
-    """Square patches of real colour images, (3, size, size), RGB in [0, 1]: training patches from the left, test patches from
+    """Square patches of real color images, (3, size, size), RGB in [0, 1]: training patches from the left, test patches from
     the right of each image, with a margin between them that no patch touches.
 
     Patch ``i`` depends on ``split``, ``size``, ``seed`` and ``i`` only, so the first tenth of a dataset is a dataset of a tenth
@@ -49,7 +49,7 @@ class MedicalPatches(Dataset[Tensor]):
         whole_number(length, "length", 1)
         whole_number(seed, "seed", 0)
         if not images or set(images) - set(IMAGES):
-            raise ValueError(f"images must be some of {', '.join(IMAGES)}, not {images!r}")
+            raise ValueError(f"images must be some of {', '.join(IMAGES)}, not {shown(images)}")
         self.split, self.size, self.length, self.seed, self.images = split, size, length, seed, tuple(images)
 
     def __len__(self) -> int:

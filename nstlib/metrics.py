@@ -1,4 +1,4 @@
-"""How right are the colours: Table 1's accuracy, PSNR, SSIM; how near to the eye; how well do lines survive.
+"""How right are the colors: Table 1's accuracy, PSNR, SSIM; how near to the eye; how well do lines survive.
 
 All take images (B, 3, H, W), RGB in [0, 1], prediction first, and give one value an image, shape (B,).
 """
@@ -17,7 +17,7 @@ from nstlib.vgg import FeatureExtractor
 
 
 def color_accuracy(pred: Tensor, target: Tensor, threshold: float = 2.0, channels: str = "lab") -> Tensor:
-    """The share of pixels whose colour is right within ``threshold`` percent of each channel's range, in CIELAB.
+    """The share of pixels whose color is right within ``threshold`` percent of each channel's range, in CIELAB.
 
         acc = mean over pixels of [ |rL - rL^| <= t  and  |ra - ra^| <= 2.2 t  and  |rb - rb^| <= 2.2 t ]
 
@@ -27,7 +27,7 @@ def color_accuracy(pred: Tensor, target: Tensor, threshold: float = 2.0, channel
     Args:
         pred, target: shape (B, 3, H, W), RGB in [0, 1].
         threshold: t, in percent, 0 or more.
-        channels: "lab", as above; or "ab", colour alone, so that lightness gives nothing away.
+        channels: "lab", as above; or "ab", color alone, so that lightness gives nothing away.
 
     Returns:
         Shape (B,), in [0, 1].
@@ -134,7 +134,7 @@ class PerceptualDistance(nn.Module):
 
 
 def measure(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """All that Table 1 and its neighbours report, one value an image, each of shape (B,).
+    """All that Table 1 and its neighbors report, one value an image, each of shape (B,).
 
     "accuracy" (t = 2), "accuracy_5" (t = 5), "accuracy_ab" and "accuracy_ab_5" (the same in a and b only), "psnr" in dB,
     "ssim".
@@ -153,7 +153,7 @@ def measure(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 
 def gray_baseline(target: Tensor) -> Tensor:
-    """What a colorizer without colour gives: the target's lightness, a = b = 0.
+    """What a colorizer without color gives: the target's lightness, a = b = 0.
 
     Args:
         target: shape (B, 3, H, W), RGB in [0, 1].
@@ -166,7 +166,7 @@ def gray_baseline(target: Tensor) -> Tensor:
 
 
 def mean_color(images: Tensor) -> Tensor:
-    """The images' mean colour, taken in CIELAB: what a colorizer would give that knows nothing but the average.
+    """The images' mean color, taken in CIELAB: what a colorizer would give that knows nothing but the average.
 
     Args:
         images: shape (B, 3, H, W), RGB in [0, 1].

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,15 +19,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nstlib.arguments import whole_number
-from nstlib.color import rgb_to_lab, scale_lab, scaled_lab_to_rgb
-from nstlib.edges import Condition
+from nstlib.arguments import shown, whole_number
+from nstlib.autograd import own_autograd
+from nstlib.color import luma_bt709, rgb_to_lab, scale_lab, scaled_lab_to_rgb
+from nstlib.datasets import CheckedFrames, Frames
+from nstlib.devices import fast_precision
+from nstlib.edges import Condition, drawing_to_lines, is_drawing
 from nstlib.files import atomic_write
-from nstlib.images import check_images
+from nstlib.images import ImageError, Source, as_image, check_images, resize, shape_with
 from nstlib.metrics import color_accuracy, measure
 from nstlib.recipe import TrainingRecipe
-from nstlib.training import Frames, ModelError, Trainer
-from nstlib.vgg import fast_precision
+from nstlib.training import ModelError, Trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -40,6 +44,7 @@ _OLD_NAMES = {
     "structure_weight": "gradient_weight",
     "chroma": "accuracy_ab",
 }
+_OLD_INK = {"canny": (0.128, 0.231)}  # measured on 256 frames as the shipped colorizer was trained on
 
 
 class ColorizationModel(ABC):
@@ -53,6 +58,7 @@ class ColorizationModel(ABC):
 
     Attributes:
         history: one entry an epoch, of the last training.
+        ink: the mean darkness of the conditions that it was trained on, least and most of some frames; None if untrained.
         collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
 
     Raises:
@@ -67,12 +73,14 @@ class ColorizationModel(ABC):
         super().__init_subclass__(**settings)
         ColorizationModel._types[cls.__name__] = cls
 
+    @own_autograd
     def __init__(self, condition: str | Condition, size: int, recipe: TrainingRecipe, seed: int):
         if not isinstance(recipe, self.recipe_type):
-            raise ValueError(f"recipe must be a {self.recipe_type.__name__}, not {recipe!r}")
+            raise ValueError(f"recipe must be a {self.recipe_type.__name__}, not {shown(recipe)}")
         self.condition = condition if isinstance(condition, Condition) else Condition(condition)
         self.size, self.recipe, self.seed = whole_number(size, "size", 8), recipe, whole_number(seed, "seed", 0)
         self.history: list[dict[str, float]] = []
+        self.ink: tuple[float, float] | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator, self.discriminator = self.build_networks()
@@ -98,21 +106,29 @@ class ColorizationModel(ABC):
         """Shorter side in pixels of the frames that it trains on, ``condition.supersample`` times the size."""
         return self.size * self.condition.supersample
 
+    @property
+    def frame_channels(self) -> int:
+        """Of the frames that it trains on: RGB, or line-art beside RGB (``nstlib.PairFolder``)."""
+        return 4 if self.condition.operator == "given" else 3
+
     def inputs(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames in RGB, [0, 1]: condition (B, 1, H, W) and CIELAB (B, 3, H, W), both in [-1, 1].
 
         Frames are ``condition.supersample`` times as large.
         """
         condition = self.condition(frames) * 2 - 1
-        colors = scale_lab(rgb_to_lab(self.condition.downsample(frames)))
+        colors = scale_lab(rgb_to_lab(self.condition.truth(frames)))
         return condition.to(memory_format=torch.channels_last), colors.to(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def colorize(self, condition: Tensor) -> Tensor:
         """Color.
 
+        The network sees the condition with its shorter side at ``size`` pixels, as in training. The colors are brought back to
+        the condition's own size; a grayscale condition then gives its own luma (BT.709) to every pixel.
+
         Args:
-            condition: shape (B, 1, H, W) in [0, 1], ink on paper, as the operators in ``nstlib.edges`` give it.
+            condition: shape (B, 1, H, W) in [0, 1], of any size, ink on paper, as the operators in ``nstlib.edges`` give it.
 
         Returns:
             Shape (B, 3, H, W), RGB in [0, 1].
@@ -122,12 +138,91 @@ class ColorizationModel(ABC):
         """
         check_images(condition, "condition", channels=1)
         generator, device = self.generator.eval(), self.device
-        scaled = condition.to(device, memory_format=torch.channels_last) * 2 - 1
+        condition = condition.detach().to(device, torch.float32)
+        self._warn_of_ink(condition)
+        small = resize(condition, shape_with(condition, self.size))
+        scaled = small.to(memory_format=torch.channels_last) * 2 - 1
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_precision(device) == torch.bfloat16):
             fake = generator(scaled)
-        return scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
+        colorized = scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
+        if small.shape == condition.shape:
+            return colorized
+        colorized = resize(colorized, (condition.shape[2], condition.shape[3]))
+        if self.condition.operator == "grayscale":
+            colorized = (colorized + condition - luma_bt709(colorized)).clamp(0, 1)
+        return colorized
 
-    @torch.inference_mode()
+    def _warn_of_ink(self, condition: Tensor) -> None:
+        """Line-art far darker or lighter than any that it was trained on comes out in the wrong colors.
+
+        Warns:
+            RuntimeWarning: the ink is less than a third of the least, or more than three times the most.
+        """
+        if self.ink is None or self.condition.operator == "grayscale":
+            return
+        ink = 1 - condition.mean(dim=(1, 2, 3))
+        if ink.min() < self.ink[0] / 3 or ink.max() > min(3 * self.ink[1], 0.9):
+            message = (
+                f"{ink.min():.1%} to {ink.max():.1%} of the line-art is ink; this model was trained on "
+                f"{self.ink[0]:.1%} to {self.ink[1]:.1%}: expect wrong colors"
+            )
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+    def colorize_image(self, image: Source) -> Tensor:
+        """Color a picture of any size from its gray or its lines, which are found at the size of training.
+
+        Args:
+            image: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
+
+        Returns:
+            Shape (1, 3, H, W), RGB in [0, 1], of the picture's size.
+
+        Raises:
+            ImageError: not such an image, or the model is trained on line-art that is given beside the frames.
+
+        Warns:
+            RuntimeWarning: it is line-art already, so that its lines would be found twice; see ``colorize_drawing``.
+        """
+        picture = as_image(image, "image")
+        if self.condition.operator == "given":
+            raise ImageError("image: this model takes line-art as it is given; colorize_drawing colors a drawing")
+        if self.condition.operator == "grayscale":
+            return self.colorize(self.condition(picture)).cpu()
+        if is_drawing(picture):
+            message = "the picture looks like line-art: each of its lines has two edges; colorize_drawing takes it as it is"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        small = resize(picture, shape_with(picture, self.frame_size))
+        return resize(self.colorize(self.condition(small)).cpu(), (picture.shape[2], picture.shape[3]))
+
+    def colorize_drawing(self, drawing: Source) -> Tensor:
+        """Color a drawing, scan or photograph of line-art, of any size and thickness; see ``nstlib.edges.drawing_to_lines``.
+
+        Args:
+            drawing: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
+
+        Returns:
+            Shape (1, 3, H, W), RGB in [0, 1], of the drawing's size.
+
+        Raises:
+            ImageError: not such an image, or the model is trained on grayscale.
+        """
+        picture = as_image(drawing, "drawing")
+        return resize(self.colorize(self.drawing_condition(picture)).cpu(), (picture.shape[2], picture.shape[3]))
+
+    def drawing_condition(self, drawing: Tensor) -> Tensor:
+        """A drawing as this model's condition: (1, 3, H, W), RGB in [0, 1], to (1, 1, H', W'), H' or W' being ``size``.
+
+        Raises:
+            ImageError: not such an image, or the model is trained on grayscale.
+        """
+        if self.condition.operator == "grayscale":
+            raise ImageError("drawing: this model colors grayscale pictures; a model for line-art colors drawings")
+        check_images(drawing, "drawing", batch=1)
+        thin = self.condition.operator != "xdog"  # XDoG's ink is as wide as the drawing's
+        lines = drawing_to_lines(drawing, shape_with(drawing, self.frame_size), thin)
+        return self.condition.downsample(lines)
+
+    @torch.no_grad()
     def evaluate(self, frames: Frames, batch_size: int = 32) -> dict[str, Tensor]:
         """Color frames from their condition and measure how right the colors are.
 
@@ -140,18 +235,16 @@ class ColorizationModel(ABC):
             "accuracy_ab_5" (a and b only), "psnr" in dB, "ssim".
 
         Raises:
-            ModelError: no frames.
-            ImageError: frames that are none.
+            ImageError: no frames, or frames that are none.
         """
-        if len(frames) < 1:
-            raise ModelError("there are no frames to measure on")
+        CheckedFrames(frames, None, self.frame_channels)
         parts = []
         for start in range(0, len(frames), batch_size):
             batch = self.compare(frames, range(start, min(start + batch_size, len(frames))))
             parts.append(measure(batch["colorized"], batch["truth"]))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def compare(self, frames: Frames, indices: Sequence[int]) -> dict[str, Tensor]:
         """Condition, ground truth and colorized frames, for the frames at ``indices``, on the CPU.
 
@@ -159,11 +252,12 @@ class ColorizationModel(ABC):
             "condition", shape (N, 1, H, W); "truth" and "colorized", (N, 3, H, W), RGB; all in [0, 1]; "accuracy"
             (t = 2), (N,).
         """
-        batch = torch.stack([frames[i] for i in indices])
-        condition, truth = self.condition(batch), self.condition.downsample(batch)
+        batch = CheckedFrames(frames, None, self.frame_channels).batch(indices)
+        condition, truth = self.condition(batch), self.condition.truth(batch)
         colorized = self.colorize(condition).cpu()
         return {"condition": condition, "truth": truth, "colorized": colorized, "accuracy": color_accuracy(colorized, truth)}
 
+    @own_autograd
     def fit(
         self,
         frames: Frames,
@@ -195,6 +289,8 @@ class ColorizationModel(ABC):
             progress=progress,
             callback=None if callback is None else lambda: callback(self),
         )
+        darkness = 1 - self.condition(trainer.frames.sample()).mean(dim=(1, 2, 3))
+        self.ink = (float(darkness.min()), float(darkness.max()))
         return trainer.fit()
 
     def config(self) -> dict[str, Any]:
@@ -211,15 +307,19 @@ class ColorizationModel(ABC):
         """Write the generator and its configuration as safetensors; convolutions in float16, which halves the file.
 
         Raises:
-            ModelError: the path cannot be written.
+            ModelError: the path cannot be written, or the condition is of a class of its own, which a file cannot hold.
         """
+        if type(self.condition) is not Condition:
+            raise ModelError(f"a condition of the class {type(self.condition).__name__} cannot be saved, only a Condition")
         tensors = {
             name: (value.half() if value.ndim == 4 else value).detach().cpu().contiguous()
             for name, value in self.generator.state_dict().items()
         }
         try:
             with atomic_write(path) as temporary:
-                save_file(tensors, temporary, {METADATA: json.dumps({**self.config(), "history": self.history})})
+                save_file(
+                    tensors, temporary, {METADATA: json.dumps({**self.config(), "ink": self.ink, "history": self.history})}
+                )
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{str(path)!r} cannot be written: {error}") from error
 
@@ -239,6 +339,9 @@ class ColorizationModel(ABC):
         except FileNotFoundError:
             raise ModelError(f"{str(path)!r}: there is no such file") from None
         except (OSError, SafetensorError) as error:
+            if zipfile.is_zipfile(path):
+                hint = "looks like a checkpoint of a training; give its folder to fit(folder=...)"
+                raise ModelError(f"{str(path)!r} {hint}") from None
             raise ModelError(f"{str(path)!r} is damaged, or not a safetensors file ({error})") from error
         try:
             if _OLD_METADATA in metadata:
@@ -253,7 +356,7 @@ class ColorizationModel(ABC):
                 seed=config["seed"],
             )
             model.generator.load_state_dict(tensors)
-            model.history = config["history"]
+            model.history, model.ink = config["history"], config.get("ink") and tuple(config["ink"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{str(path)!r} is not a model that this version can read ({error})") from error
         return model
@@ -275,5 +378,6 @@ def _translate(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict
         "condition": renamed(config["condition"]),
         "recipe": renamed(config["recipe"]),
         "history": history,
+        "ink": _OLD_INK.get(config["condition"]["operator"]),
     }
     return translated, {name.replace("paint.", "output."): value for name, value in tensors.items()}

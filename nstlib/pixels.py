@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nstlib.autograd import own_autograd
+
 HISTORY = 20  # gradients that L-BFGS remembers; 60 gained nothing
 OUT_OF_RANGE = 2.6e4  # weight of the mean squared distance by which pixels leave [0, 1]
 DIVERGED = 100.0  # times the first loss
@@ -22,11 +24,17 @@ class DivergenceError(TransferError):
     """The loss is not finite any more, or has grown beyond all bounds. ``StyleTransfer.best`` keeps the best image so far."""
 
 
+def clip(pixels: Tensor) -> Tensor:
+    """To [0, 1], with the gradient 1 where 0 <= pixels <= 1, and 0 outside."""
+    return torch.where((pixels >= 0) & (pixels <= 1), pixels, pixels.detach().clamp(0, 1))
+
+
 class PixelOptimizer:
     """An image whose pixels are optimized.
 
-    The loss is that of the image as it can be shown, clipped to [0, 1]. Clipping has no gradient outside, so a penalty brings
-    strays back.
+    The loss is that of the image as it can be shown, clipped to [0, 1]. Clipping has the gradient 1 from 0 to 1, ends included,
+    so that black and white pixels are painted, too; it has none outside, where a penalty brings strays back. (The gradient of
+    ``torch.clamp`` at the ends is 1 or 0, by the version of PyTorch.)
 
     Args:
         objective: an image (1, 3, H, W) in, named losses out; "total" is what is minimized.
@@ -50,7 +58,8 @@ class PixelOptimizer:
         # L-BFGS's first step has length 1 (sum of absolute values). In this unit that moves pixels by one gray level on
         # average; with pixels in [0, 1] it would vanish in rounding, and the line search would have to find the scale.
         self.unit = start.numel() / 255 if method == "lbfgs" else 1.0
-        self.pixels = (start / self.unit).clone().requires_grad_(True)
+        with torch.inference_mode(False):
+            self.pixels = (start / self.unit).detach().clone().requires_grad_(True)
         self._optimizer = self._new_optimizer()
         self._evaluated: Tensor  # the pixels of the last evaluation
         self.restart()
@@ -76,6 +85,7 @@ class PixelOptimizer:
         self.best_total = self.first_total = math.inf
         self.evaluate()
 
+    @own_autograd
     def step(self) -> dict[str, float]:
         """Take one step.
 
@@ -91,6 +101,7 @@ class PixelOptimizer:
             self._closure()  # the line search may have gone back to an earlier trial
         return self.losses
 
+    @own_autograd
     def evaluate(self) -> None:
         """Compute losses and gradient at the pixels.
 
@@ -98,7 +109,7 @@ class PixelOptimizer:
             DivergenceError: as ``step``.
         """
         pixels = self.pixels * self.unit
-        image = pixels.clamp(0, 1)
+        image = clip(pixels)
         losses = self.objective(image)
         value = losses["total"] + OUT_OF_RANGE * (pixels - image).square().mean()
         (self.gradient,) = torch.autograd.grad(value, self.pixels)

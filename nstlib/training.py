@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import logging
 import math
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, OneCycleLR
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from nstlib.arguments import whole_number
-from nstlib.files import atomic_write
-from nstlib.images import ImageError, save_image
+from nstlib.autograd import own_autograd
+from nstlib.datasets import CheckedFrames, Frames, digest, warn_if_gray
+from nstlib.devices import default_fabric
 from nstlib.recipe import TrainingRecipe
-from nstlib.vgg import fast_precision
+from nstlib.run_folder import ModelError, make_folder, read_checkpoint, write_checkpoint, write_log, write_samples
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,24 +31,12 @@ SHEET = 8  # validation frames on a sheet of samples
 _PARTS = [network + part for part in ("", "_optimizer", "_schedule") for network in ("generator", "discriminator")]
 
 
-class ModelError(RuntimeError):
-    """A training that cannot go on, or a file that holds no model; the message says which and why."""
-
-
-class Frames(Protocol):
-    """A dataset of frames (3, H, W), RGB in [0, 1]: any ``torch.utils.data.Dataset`` that knows its length."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Tensor: ...
-
-
 class Trainable(Protocol):
     """What the trainer asks of a model (``nstlib.model.ColorizationModel`` has it all).
 
     Attributes:
         collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
-        frame_size: shorter side in pixels of the frames that it trains on.
+        frame_size, frame_channels: shorter side in pixels and channels of the frames that it trains on.
         history: one entry an epoch.
     """
 
@@ -63,6 +49,9 @@ class Trainable(Protocol):
 
     @property
     def frame_size(self) -> int: ...
+
+    @property
+    def frame_channels(self) -> int: ...
 
     def config(self) -> dict[str, Any]: ...
 
@@ -84,7 +73,8 @@ class Trainer:
         validation: frames on which accuracy is measured after every epoch.
         folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation frames
             after every epoch. If a checkpoint is there at the start, training goes on from it, and ends with the same weights
-            as one that was never interrupted.
+            as one that was never interrupted. A training that had ended goes on with a new schedule if the recipe now has more
+            epochs, on the same or on other frames.
         fabric: a launched ``lightning_fabric.Fabric``: devices, precision, processes; each process takes an equal share of
             every batch. Default: the GPU if there is one, in bfloat16 where the device is fast in it.
         workers: processes that prepare frames; 0 does it between steps.
@@ -95,7 +85,11 @@ class Trainer:
     CPU version).
 
     Raises:
-        ModelError: no frames, or of another size; batches that cannot be shared out evenly among the processes.
+        ImageError: no frames, or frames that are none or of another size.
+        ModelError: batches that cannot be shared out evenly among the processes.
+
+    Warns:
+        RuntimeWarning: the frames are gray.
     """
 
     def __init__(
@@ -111,9 +105,10 @@ class Trainer:
         progress: bool = True,
         callback: Callable[[], None] | None = None,
     ) -> None:
-        _check_frames(frames, model.frame_size, "train on")
-        if validation is not None:
-            _check_frames(validation, model.frame_size, "validate on")
+        size, channels = model.frame_size, model.frame_channels
+        self.frames = CheckedFrames(frames, size, channels)
+        self.validation = None if validation is None else CheckedFrames(validation, size, channels)
+        warn_if_gray(self.frames)
         recipe = model.recipe
         frames_per_epoch = whole_number(len(frames) if frames_per_epoch is None else frames_per_epoch, "frames_per_epoch", 1)
         self.fabric = fabric or default_fabric()
@@ -121,12 +116,13 @@ class Trainer:
             raise ModelError(
                 f"a batch of {recipe.batch_size} cannot be shared out evenly among {self.fabric.world_size} processes"
             )
-        self.model, self.recipe, self.frames, self.validation = model, recipe, frames, validation
+        self.model, self.recipe = model, recipe
         self.folder = Path(folder) if folder is not None else None
         self.workers, self.progress, self.callback = workers, progress, callback
         self.steps_per_epoch = max(1, round(frames_per_epoch / recipe.batch_size))
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.step = 0
+        self._digest = digest(self.frames)
         self.generator, self.generator_optimizer, self.generator_schedule = self._set_up(model.generator, recipe.generator_lr)
         self.discriminator, self.discriminator_optimizer, self.discriminator_schedule = self._set_up(
             model.discriminator, recipe.discriminator_lr
@@ -163,6 +159,7 @@ class Trainer:
 
     # -- the loop --
 
+    @own_autograd
     def fit(self) -> list[dict[str, float]]:
         """Train for ``recipe.epochs`` epochs, from the weights as they are or from the folder's checkpoint.
 
@@ -180,13 +177,12 @@ class Trainer:
         """
         model, fabric = self.model, self.fabric
         if self.folder:
-            _make_folder(self.folder)
-        if self.folder and (self.folder / "checkpoint.pt").exists():
-            self.load_state_dict(_read_checkpoint(self.folder / "checkpoint.pt"))
+            make_folder(self.folder)
+        if self.folder and (state := read_checkpoint(self.folder)):
+            self.load_state_dict(state)
         elif not self.step:
             model.history = []  # a model that was trained before, or loaded, begins here
-        dataset = cast("Dataset[Tensor]", self.frames)
-        loader = DataLoader(dataset, batch_sampler=self.batches(), num_workers=self.workers, generator=torch.Generator())
+        loader = DataLoader(self.frames, batch_sampler=self.batches(), num_workers=self.workers, generator=torch.Generator())
         batches = iter(loader)
         hidden = not (self.progress and fabric.is_global_zero)
         gpus = [fabric.device] if fabric.device.type == "cuda" else []
@@ -263,21 +259,29 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on. Random numbers follow from the seed and the step, so no generator's state is kept."""
         parts = {name: getattr(self, name).state_dict() for name in _PARTS}
-        return {**parts, "step": self.step, "history": self.model.history, "run": self._run()}
+        return {**parts, "step": self.step, "steps": self.total_steps, "history": self.model.history, "run": self._run()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave.
+        """Go on from what ``state_dict`` gave: from its step or, if it had ended and this one is longer, with a new schedule.
 
         Raises:
             ModelError: it is of another training; the message says what differs.
         """
         mine, theirs = self._run(), state.get("run", {})
-        different = [key for key in mine if mine[key] != theirs.get(key)]
-        if different:
-            raise ModelError(f"the checkpoint is of another training; different: {', '.join(different)}; choose another folder")
+        different = {key for key in mine if mine[key] != theirs.get(key)}
+        ended = state.get("step") == state.get("steps")
+        longer = "epochs" in different and ended and mine["epochs"] > theirs["epochs"]
+        if different - ({"epochs", "number of frames", "frames"} if longer else set()):
+            names = ", ".join(key for key in mine if key in different)
+            raise ModelError(f"the checkpoint is of another training; different: {names}; choose another folder")
         for name in _PARTS:
-            getattr(self, name).load_state_dict(state[name])
+            if not (longer and name.endswith("_schedule")):
+                getattr(self, name).load_state_dict(state[name])
         self.step, self.model.history = state["step"], state["history"]
+        if longer:
+            left = self.total_steps - self.step
+            self.generator_schedule = self._schedule(self.generator_optimizer, self.recipe.generator_lr, left)
+            self.discriminator_schedule = self._schedule(self.discriminator_optimizer, self.recipe.discriminator_lr, left)
 
     # -- how it works --
 
@@ -285,12 +289,16 @@ class Trainer:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
         optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, 0.999))
-        schedule: LRScheduler
-        if self.recipe.schedule == "one-cycle":  # rises for a tenth of the run, then falls to nothing along a cosine
-            schedule = OneCycleLR(optimizer, lr, total_steps=self.total_steps + 1, pct_start=0.1, cycle_momentum=False)
-        else:
-            schedule = ExponentialLR(optimizer, gamma=0.1 ** (1 / self.total_steps))
+        schedule = self._schedule(optimizer, lr, self.total_steps)
         return *self.fabric.setup(network, optimizer), schedule
+
+    def _schedule(self, optimizer: torch.optim.Optimizer, lr: float, steps: int) -> LRScheduler:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+            group.pop("initial_lr", None)  # of an earlier schedule
+        if self.recipe.schedule == "one-cycle":  # rises for a tenth of the run, then falls to nothing along a cosine
+            return OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False)
+        return ExponentialLR(optimizer, gamma=0.1 ** (1 / steps))
 
     def _share_buffers(self) -> None:
         """Give all processes the first one's running means of batch norm: on CPUs each has its own, and measures with them."""
@@ -327,74 +335,26 @@ class Trainer:
                 f"epoch {len(self.model.history) + 1}: the discriminator is {wrong} wrong (loss {loss:.2g}), so the generator "
                 "learns little from it; change discriminator_lr",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
 
     def _run(self) -> dict[str, Any]:
         """What makes this training this one."""
-        return {**self.model.config(), "number of frames": len(self.frames), "steps": self.total_steps}
+        config = self.model.config()
+        recipe = {key: value for key, value in config["recipe"].items() if key != "epochs"}
+        return {
+            **config,
+            "recipe": recipe,
+            "epochs": self.recipe.epochs,
+            "steps an epoch": self.steps_per_epoch,
+            "number of frames": len(self.frames),
+            "frames": self._digest,
+        }
 
     def _write_folder(self, folder: Path) -> None:
         """Log, samples, and last the checkpoint: what it says is done has been written."""
-        history = self.model.history
-        try:
-            with atomic_write(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, ["epoch", *history[0]])
-                writer.writeheader()
-                writer.writerows({"epoch": i, **entry} for i, entry in enumerate(history, start=1))
-            if self.validation is not None:
-                sheet = _sheet(self.model.compare(self.validation, range(min(SHEET, len(self.validation)))))
-                save_image(sheet, folder / "samples" / f"epoch_{len(history):03d}.png")
-            with atomic_write(folder / "checkpoint.pt") as temporary:
-                torch.save(self.state_dict(), temporary)
-        except (OSError, RuntimeError, ImageError) as error:  # RuntimeError: PyTorch's writer, on a full disk
-            raise ModelError(f"the run cannot be written to {str(folder)!r}: {error}") from error
-
-
-def default_fabric() -> Fabric:
-    """One device, the GPU if there is one; in bfloat16 where that is fast."""
-    from lightning_fabric import Fabric  # slow to import, and only training needs it
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision every time
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if fast_precision(device) == torch.bfloat16 else "32-true"
-    return Fabric(accelerator=device, devices=1, precision=precision)
-
-
-def _check_frames(frames: Frames, size: int, purpose: str) -> None:
-    """Frames of another size have other lines: a run would go through, and be worth nothing.
-
-    Raises:
-        ModelError: there are none, or the shorter side of the first one is not ``size``.
-    """
-    if len(frames) < 1:
-        raise ModelError(f"there are no frames to {purpose}")
-    side = min(frames[0].shape[-2:])
-    if side != size:
-        raise ModelError(f"frames of {side} pixels (shorter side) to {purpose}; this model takes {size} (size x supersample)")
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder and find out whether it can be written, before the first epoch's work.
-
-    Raises:
-        ModelError: it cannot.
-    """
-    try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ModelError(f"the run cannot be written to {str(folder)!r}: {error}") from error
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise ModelError(f"checkpoint {str(path)!r} is damaged; remove it to begin anew") from error
-
-
-def _sheet(compared: dict[str, Tensor]) -> Tensor:
-    """Conditions above truths above colorized frames, one image (1, 3, H, W)."""
-    rows = [compared["condition"].expand(-1, 3, -1, -1), compared["truth"], compared["colorized"]]
-    return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)[None]
+        write_log(folder, self.model.history)
+        if self.validation is not None:
+            compared = self.model.compare(self.validation, range(min(SHEET, len(self.validation))))
+            write_samples(folder, len(self.model.history), compared)
+        write_checkpoint(folder, self.state_dict())

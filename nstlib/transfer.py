@@ -21,20 +21,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from nstlib.arguments import choice, whole_number
+from nstlib.arguments import choice, number, whole_number
+from nstlib.autograd import own_autograd
+from nstlib.devices import choose_device, fast_precision
 from nstlib.files import atomic_write
-from nstlib.images import ImageError, Source, resize
+from nstlib.images import ImageError, Source, load_alpha, resize
 from nstlib.objective import CONTENT_LAYERS, STYLE_LAYERS, LossWeights, StyleObjective
 from nstlib.pixels import DivergenceError, PixelOptimizer, TransferError
-from nstlib.sources import digest, read_sources
-from nstlib.vgg import FeatureExtractor, fast_precision
+from nstlib.sources import SHORTEST_SIDE, digest, read_init, read_sources, style_size
+from nstlib.vgg import FeatureExtractor
 
 SCALE_STEP = 1.9  # each scale of the pyramid is at most this much larger than the one before
-SHORTEST_SIDE = 32  # pixels; relu5_1 then still has 2 x 2 positions
 CHECKPOINT_SECONDS = 10.0
 
 
@@ -52,13 +54,16 @@ class StyleTransfer:
             over pixels here). Losses are relative: 1 is the loss of all-zero features.
         content_layers, style_layers: layer name -> weight; only their proportions count.
         style_blend: proportions of several styles, one number each; equal if None.
-        masks: where on the content image each style is painted: one per style, tensors (H, W) or (1, 1, H, W) in [0, 1], of
-            any size. Style statistics are then taken within each mask, and pixels under no mask get no style.
+        masks: where on the content image each style is painted: one per style, of any size, white (1) where it is: paths, PIL
+            images, NumPy arrays (H, W), or tensors (H, W) or (1, 1, H, W) in [0, 1]. Style statistics are then taken within
+            each mask, and pixels under no mask get no style. Not together with ``style_blend``.
+        style_scale: size of the style's strokes: the style image is matched at this many times ``size``.
         size: longer side of the result in pixels.
         steps: optimization steps in all, shared equally among the scales.
         coarsest: longer side at which the pyramid begins; ``coarsest=size`` paints at one scale.
         optimizer: "lbfgs" (with a strong-Wolfe line search) or "adam".
-        init: what the picture starts as: "content", "style" or "noise".
+        init: what the picture starts as: "content", "style" or "noise"; or an image of your own, to go on from an earlier
+            result at a larger ``size`` or for more ``steps`` (with ``coarsest=size``, at that size alone).
         seed: of the noise.
         preserve_color: paint with the style's brightness only and keep the content's colors (Gatys et al., "Preserving
             Color in Neural Artistic Style Transfer", arXiv 1606.05897, section 3: luminance-only transfer).
@@ -72,6 +77,7 @@ class StyleTransfer:
         nstlib.AssetError: VGG's weights cannot be had.
     """
 
+    @own_autograd
     def __init__(
         self,
         content: Source,
@@ -83,27 +89,29 @@ class StyleTransfer:
         content_layers: Mapping[str, float] = CONTENT_LAYERS,
         style_layers: Mapping[str, float] = STYLE_LAYERS,
         style_blend: Sequence[float] | None = None,
-        masks: Sequence[Tensor] | None = None,
+        masks: Sequence[Source | np.ndarray] | None = None,
+        style_scale: float = 1.0,
         size: int = 512,
         steps: int = 300,
         coarsest: int = 160,
         optimizer: str = "lbfgs",
-        init: str = "content",
+        init: str | Source = "content",
         seed: int = 0,
         preserve_color: bool = False,
         arch: str = "vgg16",
         weights: str | os.PathLike[str] | None = "imagenet",
         pooling: str = "average",
         precision: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
     ) -> None:
-        self.device = _device(device)
+        self.device = choose_device(device)
+        self.style_scale = number(style_scale, "style_scale", above=0)
         self.size = whole_number(size, "size", SHORTEST_SIDE)
         self.steps = whole_number(steps, "steps", 1)
         coarsest = whole_number(coarsest, "coarsest", SHORTEST_SIDE)
         self.weights = LossWeights(content_weight, style_weight, tv_weight, content_layers, style_layers)
         self.method = choice(optimizer, "optimizer", ("lbfgs", "adam"))
-        self.init = choice(init, "init", ("content", "style", "noise"))
+        self.init = read_init(init, self.device)
         self.seed = whole_number(seed, "seed", 0)
         self.sources = read_sources(content, style, style_blend, masks, preserve_color, self.device)
         self.scales = pyramid(self.size, self.steps, max(coarsest, self._least_size()))
@@ -137,6 +145,7 @@ class StyleTransfer:
 
     # -- what a user does --
 
+    @own_autograd
     def step(self) -> dict[str, float]:
         """Take one step of the optimizer.
 
@@ -164,11 +173,13 @@ class StyleTransfer:
         self.history.append(entry)
         return entry
 
+    @own_autograd
     @torch.no_grad()
     def losses_of(self, image: Tensor) -> dict[str, float]:
         """The losses of any image of the current scale's size: "content", "style", "tv" and "total", as ``step`` gives them."""
         return {name: float(value) for name, value in self.objective(image.to(self.device)).items()}
 
+    @own_autograd
     def reweight(self, content_weight: float, style_weight: float, tv_weight: float, style_layers: Mapping[str, float]) -> None:
         """Change the weights and go on from the picture as it is.
 
@@ -196,6 +207,7 @@ class StyleTransfer:
             **self.optimizer.state_dict(),
         }
 
+    @own_autograd
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``, made by ``state_dict`` of a transfer with the same arguments.
 
@@ -210,7 +222,9 @@ class StyleTransfer:
             self._enter_scale(state["scale"], self.sources.content)
             self.optimizer.load_state_dict(state)
             self.history = [dict(entry) for entry in state["history"]]
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except TransferError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
             raise TransferError(f"this is not the state of a transfer ({type(error).__name__}: {error})") from error
 
     # -- how it works --
@@ -229,12 +243,16 @@ class StyleTransfer:
 
     def _enter_scale(self, scale: int, start: Tensor) -> None:
         """Prepare objective and pixels for one scale of the pyramid."""
-        self.scale = scale
         size, sources = self.scales[scale][0], self.sources
         target = sources.target(size)
-        styles = [resize(style, size) for style in sources.styles]
-        self.objective = StyleObjective(self.extractor, target, styles, self.weights, sources.blend, sources.masks)
-        self.optimizer = PixelOptimizer(self.objective, resize(start, (target.shape[2], target.shape[3])), self.method)
+        styles = [resize(style, style_size(style, size * self.style_scale)) for style in sources.styles]
+        objective = StyleObjective(self.extractor, target, styles, self.weights, sources.blend, sources.masks)
+        optimizer = PixelOptimizer(objective, resize(start, (target.shape[2], target.shape[3])), self.method)
+        if not optimizer.gradient.any():
+            message = f"the gradient is zero in all pixels at size {size}: the picture will stay as it is"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        # only now: if the loss was not finite, ``best`` is still that of the scale before
+        self.scale, self.objective, self.optimizer = scale, objective, optimizer
 
     def _identity(self) -> dict[str, Any]:
         """What makes this transfer this one: arguments, and digests of the images."""
@@ -249,8 +267,9 @@ class StyleTransfer:
             "style_layers": list(weights.style_layers.items()),
             "size, steps or coarsest": [list(scale) for scale in self.scales],
             "optimizer": self.method,
-            "init": self.init,
+            "init": self.init if isinstance(self.init, str) else digest([self.init]),
             "seed": self.seed,
+            "style_scale": self.style_scale,
             "preserve_color": self.sources.preserve_color,
             "arch": self.extractor.arch,
             "pooling": self.extractor.pooling,
@@ -274,6 +293,7 @@ class TransferResult:
     image: Tensor  # (1, 3, H, W), RGB in [0, 1]: the best image of the finest scale reached
     history: list[dict[str, float]]  # what every step returned
     diverged: str | None = None  # why the run ended early, if it did
+    alpha: Tensor | None = None  # (1, 1, H, W), in [0, 1]: the content's transparency, if it has any; for ``save_image``
 
 
 def stylize(
@@ -325,7 +345,10 @@ def stylize(
                 saved = time.monotonic()
             if stop:
                 break
-    return TransferResult(transfer.best, transfer.history, diverged)
+    alpha = None if isinstance(content, Tensor) else load_alpha(content)
+    if alpha is not None:
+        alpha = resize(alpha, (transfer.best.shape[2], transfer.best.shape[3]))
+    return TransferResult(transfer.best, transfer.history, diverged, alpha)
 
 
 def pyramid(size: int, steps: int, coarsest: int) -> list[tuple[int, int]]:
@@ -336,15 +359,6 @@ def pyramid(size: int, steps: int, coarsest: int) -> list[tuple[int, int]]:
     shares = [steps // count] * count
     shares[-1] += steps % count
     return list(zip(sizes, shares, strict=True))
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return chosen
 
 
 def _write_checkpoint(transfer: StyleTransfer, path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from nstlib.arguments import choice
+from nstlib.arguments import choice, shown
 from nstlib.assets import AssetError, asset_path
 from nstlib.images import ImageError
 
@@ -23,7 +23,7 @@ CONVOLUTIONS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 
 # Input conventions, for RGB in [0, 1]: the network sees (x - mean) / std. Oxford's own networks (Caffe) were trained on
-# 0-255 values minus the mean colour, blue first; torchvision's were trained anew. They are different networks.
+# 0-255 values minus the mean color, blue first; torchvision's were trained anew. They are different networks.
 PREPROCESSING = {
     "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
     "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -49,11 +49,11 @@ class FeatureExtractor(nn.Module):
         weights: "imagenet", the Oxford VGG-16 that comes with the repository; "torchvision", torchvision's own ImageNet
             weights (downloaded once, needs the internet); the path of a safetensors file named as torchvision names them
             (``features.0.weight``, ...; metadata ``preprocessing`` is "caffe" or, if absent, "torchvision"); or None,
-            random He initialisation from a fixed seed.
+            random He initialization from a fixed seed.
         layers: names of layers, such as "relu4_2"; see ``layer_names``.
         pooling: "max", as VGG was trained, or "average", which Gatys et al. (section 2) found slightly more appealing.
         precision: what the convolutions compute in. ``torch.bfloat16`` is several times faster where the processor has
-            matrix units for it (see ``fast_precision``), with 8 bits of mantissa in place of 24.
+            matrix units for it (see ``nstlib.devices.fast_precision``), with 8 bits of mantissa in place of 24.
 
     Raises:
         ValueError: an argument is none of these.
@@ -79,7 +79,7 @@ class FeatureExtractor(nn.Module):
             raise ValueError(f"layers must be some of {', '.join(names)}; " + (f"not {unknown}" if unknown else "none given"))
         choice(pooling, "pooling", ("max", "average"))
         if precision not in (torch.float32, torch.float64, torch.bfloat16):
-            raise ValueError(f"precision must be torch.bfloat16, float32 or float64, not {precision!r}")
+            raise ValueError(f"precision must be torch.bfloat16, float32 or float64, not {shown(precision)}")
 
         self.arch, self.layers, self.pooling, self.precision = arch, layers, pooling, precision
         self.net = nn.Sequential()
@@ -111,16 +111,18 @@ class FeatureExtractor(nn.Module):
         """Features of ``image`` in every layer asked for.
 
         Args:
-            image: shape (B, 3, H, W), RGB in [0, 1] (values outside are not clipped: an image being optimised may stray).
+            image: shape (B, 3, H, W), RGB in [0, 1] (values outside are not clipped: an image being optimized may stray).
 
         Returns:
             Layer name -> tensor (B, N, H', W') of dtype ``precision``, in the order in which the layers were asked for.
 
         Raises:
-            nstlib.ImageError: not three channels, or too small for the deepest layer.
+            nstlib.ImageError: not three channels, not floating-point, or too small for the deepest layer.
         """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ImageError(f"expected an image tensor of shape (B, 3, H, W), got {tuple(image.shape)}")
+        if not image.is_floating_point():
+            raise ImageError(f"expected floating-point values in [0, 1], got {image.dtype}")
         halvings = sum(isinstance(module, nn.MaxPool2d | nn.AvgPool2d) for module in self.net)
         if min(image.shape[2:]) < 2**halvings:
             height, width = image.shape[2:]
@@ -171,18 +173,6 @@ class FeatureExtractor(nn.Module):
             filters = self.net.get_parameter("conv1_1.weight").data
             filters.copy_(filters.flip(1))
         return preprocessing
-
-
-def fast_precision(device: torch.device | str = "cpu") -> torch.dtype:
-    """``torch.bfloat16`` where ``device`` has instructions for it (AVX-512 BF16, AMX; NVIDIA since Ampere), else float32."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        # older PyTorch cannot tell: then float32, which is right anywhere
-        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _torchvision_weights(arch: str) -> dict[str, Tensor]:

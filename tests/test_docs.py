@@ -123,20 +123,22 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     image = nstlib.load_image(nstlib.asset_path("scream"), 64)
     nstlib.save_image(image, tmp_path / "my_photo.jpg")
     nstlib.save_image(image, tmp_path / "my_painting.jpg")
-    nstlib.save_image(image, tmp_path / "my_frame.png")
+    nstlib.save_image(nstlib.load_image(nstlib.asset_path("washington"), 300), tmp_path / "my_frame.png")
+    nstlib.save_image(image, tmp_path / "my_drawing.jpg")
     sample_clip(tmp_path / "my_clip.mp4")
     monkeypatch.chdir(tmp_path)
     tiny = nstlib.ColorizerRecipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
     assert (tmp_path / "painted.png").exists()
     assert scope["output"].grad is not None
     assert (tmp_path / "my_run" / "checkpoint.pt").exists()
-    assert max(nstlib.load_image(tmp_path / "colorized.png").shape) == 114
+    assert max(nstlib.load_image(tmp_path / "colorized.png").shape) == 300
+    assert nstlib.load_image(tmp_path / "colorized_drawing.png").shape == image.shape
     assert nstlib.Colorizer.load(tmp_path / "my_colorizer.safetensors").recipe == scope["TINY"]
 
 

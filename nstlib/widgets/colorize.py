@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from nstlib.anime import AnimeFrames
-from nstlib.edges import OPERATORS, Condition
+from nstlib.edges import OPERATORS, Condition, is_drawing
 from nstlib.frames import middle_square
 from nstlib.images import resize
 from nstlib.metrics import color_accuracy
@@ -41,20 +41,25 @@ class ColorizeLab(Lab):
 
         self.number = widgets.IntSlider(description="frame", value=0, min=0, max=len(self._frames) - 1, **WIDE)
         self.operator = widgets.Dropdown(
-            options=[name for name in OPERATORS if name != "mixed"], value=first.operator, description="condition", **WIDE
+            options=[name for name in OPERATORS if name not in ("mixed", "given")],
+            value=first.operator,
+            description="condition",
+            **WIDE,
         )
         self.sigma = slider(widgets.FloatSlider, "σ, in pixels", value=1.0, min=0.2, max=4, step=0.1)
         self.sigma.value = float(first.settings.get("sigma", 1.0))
         self.number.observe(self._on_number, "value")
         for control in (self.operator, self.sigma):
             control.observe(self._on_condition, "value")
-        upload = upload_button("Frame of your own", self.upload)
+        self.line_art = widgets.Checkbox(description="my picture is line-art", value=False, indent=False)
+        self.line_art.observe(self._on_condition, "value")
+        upload = upload_button("Picture of your own", self.upload)
         self.pictures = {name: widgets.HTML(layout={"width": "32%"}) for name in ("frame", "condition", "colorized")}
         self.measured = widgets.HTML()
         self.children = (
             row(*self.pictures.values(), justify_content="space-between"),
             self.measured,
-            row(widgets.VBox([self.number, self.operator, self.sigma]), upload),
+            row(widgets.VBox([self.number, self.operator, self.sigma]), widgets.VBox([upload, self.line_art])),
             self.message,
         )
         self._colorize()
@@ -63,30 +68,35 @@ class ColorizeLab(Lab):
         operator = self.operator.value
         colorizer = next((c for c in self._colorizers if c.condition.operator == operator), self._colorizers[-1])
         supersample = colorizer.condition.supersample
-        self.sigma.disabled = operator == "grayscale"
+        drawn = self.line_art.value
+        self.sigma.disabled = drawn or operator == "grayscale"
         settings = {} if operator == "grayscale" else {"sigma": self.sigma.value}
         frame = resize(self._frame, (colorizer.frame_size, colorizer.frame_size))
         condition = Condition(operator, supersample=supersample, **settings)
         started = time.perf_counter()
-        lines, truth = condition(frame), condition.downsample(frame)
+        lines = colorizer.drawing_condition(self._frame) if drawn else condition(frame)
+        truth = condition.downsample(frame)
         colorized = colorizer.colorize(lines).cpu()
         seconds = time.perf_counter() - started
+        name = "your line-art" if drawn else _name(condition)
         shown = {
             "frame": (truth, "frame", "the frame"),
-            "condition": (lines.expand(-1, 3, -1, -1), _name(condition), f"the frame's condition: {_name(condition)}"),
+            "condition": (lines.expand(-1, 3, -1, -1), name, f"the frame's condition: {name}"),
             "colorized": (colorized, "colorized", "the frame, colorized from its condition"),
         }
         for name, (image, caption, alt) in shown.items():
             self.pictures[name].value = picture(image, caption, alt)
+        by = f"colorized in {1000 * seconds:.0f} ms by the colorizer trained on {_name(colorizer.condition)}"
+        if drawn:  # there are no true colors to compare with
+            self.measured.value = by
+            return
         accuracy = [color_accuracy(colorized, truth, threshold).item() for threshold in (2, 5)]
-        self.measured.value = (
-            f"colorized in {1000 * seconds:.0f} ms by the colorizer trained on {_name(colorizer.condition)}; "
-            f"accuracy {accuracy[0]:.2f} at t = 2, {accuracy[1]:.2f} at t = 5"
-        )
+        self.measured.value = f"{by}; accuracy {accuracy[0]:.2f} at t = 2, {accuracy[1]:.2f} at t = 5"
 
     @reporting
     def _on_number(self, change: Any) -> None:
         self._frame = self._frames[self.number.value][None]
+        self.line_art.value = False
         self._colorize()
 
     @reporting
@@ -98,6 +108,7 @@ class ColorizeLab(Lab):
         """Take an uploaded file, the "new" of ``change``, as the frame."""
         if change["new"]:
             self._frame = middle_square(uploaded_image(change["new"]))
+            self.line_art.value = is_drawing(self._frame)
             self._colorize()
 
 

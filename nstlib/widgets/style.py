@@ -16,7 +16,8 @@ from torch import Tensor
 from nstlib.arguments import whole_number
 from nstlib.images import ImageError, Source, as_image, resize, save_image
 from nstlib.objective import STYLE_LAYERS
-from nstlib.transfer import SHORTEST_SIDE, StyleTransfer
+from nstlib.sources import SHORTEST_SIDE
+from nstlib.transfer import StyleTransfer
 from nstlib.widgets.base import WIDE, Lab, button, picture, reporting, row, slider, upload_button, uploaded_image
 from nstlib.widgets.painting import Painting, Weights, Worker
 from nstlib.widgets.palette import CONTENT, INK, STYLE

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -106,3 +107,20 @@ def test_tuning_is_added_to_what_was_tuned(figures, monkeypatch):
     for name in ("start", "gradient"):
         assert command.main(["--tune", name]) == 0
     assert set(report.read(figures / "ablations_tuning.json")) == {"start", "gradient"}
+
+
+def test_processes_that_add_records_at_once_keep_both(figures, monkeypatch):
+    """Each has read the records before the other writes: both wait until both have run."""
+    both = threading.Barrier(2, timeout=20)
+
+    def fake(name, seed, profile, folder):
+        both.wait()
+        return {"variant": name, "seed": seed, "seconds": 1, "test": TEST}
+
+    monkeypatch.setattr(runs, "run", fake)
+    workers = [threading.Thread(target=command.main, args=(["canny-l1", "--seeds", seed],)) for seed in ("0", "1")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert report.recorded(figures / "ablations.json") == {("canny-l1", 0), ("canny-l1", 1)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nstlib.arguments import choice, number, proportions, weight, whole_number
+from nstlib.arguments import choice, number, proportions, shown, weight, whole_number
 from nstlib.images import ImageError
 
 
@@ -36,7 +36,7 @@ def test_whole_numbers_within_their_limits(value, limits):
 )
 def test_whole_numbers_beyond_their_limits(value, limits):
     message = refusal(whole_number, value, "size", *limits)
-    assert str(value) in message.split()[-1]
+    assert shown(value) in message.split()[-1]
     assert all(re.search(rf"\b{limit}\b", message) for limit in limits)
 
 
@@ -46,7 +46,7 @@ def test_whole_numbers_beyond_their_limits(value, limits):
     ids=repr,
 )
 def test_what_is_no_whole_number(value):
-    assert repr(value) in refusal(whole_number, value, "batch_size", 0)
+    assert shown(value) in refusal(whole_number, value, "batch_size", 0)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_numbers_beyond_their_limits(value, limits, named):
     ids=lambda value: repr(value)[:20],
 )
 def test_what_is_no_finite_number(value):
-    assert repr(value) in refusal(number, value, "XDoG's k")
+    assert shown(value) in refusal(number, value, "XDoG's k")
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_weights_come_back_as_floats(value):
     ids=lambda value: str(value)[:20],
 )
 def test_what_cannot_weigh_a_loss(value):
-    assert repr(value) in refusal(weight, value, "style['relu1_1']")
+    assert shown(value) in refusal(weight, value, "style['relu1_1']")
 
 
 # --- choices ---------------------------------------------------------------------------------------------------------

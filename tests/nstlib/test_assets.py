@@ -1,4 +1,4 @@
-"""data/ holds what nstlib/assets.py and data/README.md say; damage is reported; the weights are Oxford's and whole in float16."""
+"""data/ holds what nstlib/assets.py and data/README.md say; damage is reported; the weights are Oxford's, whole in float16."""
 
 import hashlib
 import shutil

@@ -4,12 +4,14 @@ import json
 import math
 
 import numpy as np
+import PIL.Image
 import pytest
 import scipy.ndimage
 import skimage.color
 import skimage.feature
 import skimage.filters
 import torch
+import torch.nn.functional as F
 
 from nstlib import edges
 from nstlib.anime import AnimeFrames
@@ -18,7 +20,7 @@ from nstlib.edges import Condition, canny, grayscale, mixed, sobel, xdog
 from nstlib.images import ImageError, load_image
 
 BACKGROUNDS = ("club", "lecturehall", "meadow", "uni")
-OPERATORS = {name: operator for name, operator in edges.OPERATORS.items() if operator is not mixed}  # by place in the batch
+OPERATORS = {name: operator for name, operator in edges.OPERATORS.items() if name != "given"}  # that takes four channels
 CONDITIONS = [Condition(name) for name in OPERATORS]
 DIFFERENTIABLE = [grayscale, sobel, lambda image: sobel(image, sigma=1.0), xdog]
 NAMES = ["grayscale", "sobel", "blurred sobel", "xdog"]
@@ -196,10 +198,14 @@ def test_no_threshold_of_sobels(threshold):
     assert not isinstance(caught.value, ImageError)
 
 
-def test_mixed_lines_are_of_all_kinds_in_turn(batch):
-    lines = mixed(torch.cat([batch, batch[:1]]))
-    for i, operator in enumerate((canny, sobel, xdog, canny)):
-        assert torch.equal(lines[i], operator(batch[i % 3][None])[0])
+def test_mixed_lines_are_of_all_kinds(batch):
+    images = torch.cat([noise(48, 64, seed) for seed in range(12)])
+    kinds = set()
+    for image, lines in zip(images, mixed(images), strict=True):
+        found = [operator for operator in (canny, sobel, xdog) if torch.allclose(operator(image[None])[0], lines, atol=1e-6)]
+        assert len(found) == 1
+        kinds.update(found)
+    assert len(kinds) == 3
     with pytest.raises(ImageError):
         mixed(batch[:, :1])
 
@@ -458,10 +464,13 @@ def test_downsample_takes_any_channels_and_by_one_keeps_the_image(batch):
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(47, 64, 2), (48, 63, 2), (48, 64, 5), (8, 12, 16)])
-def test_a_size_that_supersample_does_not_divide_is_refused(height, width, side):
-    for condition in (Condition("sobel", supersample=side), Condition(supersample=side).downsample):
-        with pytest.raises(ImageError, match=rf"{width} x {height} .*\b{side} \(supersample\)"):
-            condition(noise(height, width))
+def test_where_supersample_does_not_divide_the_size_the_edge_is_repeated(height, width, side):
+    image = noise(height, width)
+    padded = F.pad(image, (0, -width % side, 0, -height % side), mode="replicate")
+    condition = Condition(supersample=side)
+    assert condition.downsample(image).shape == (1, 3, math.ceil(height / side), math.ceil(width / side))
+    torch.testing.assert_close(condition.downsample(image), condition.downsample(padded))
+    torch.testing.assert_close(condition(image), condition(padded))
 
 
 @pytest.mark.parametrize(
@@ -513,3 +522,122 @@ def test_settings_that_are_no_numbers_are_refused(operator, name, value):
 def test_supersample_that_is_no_whole_number_is_refused(supersample):
     with pytest.raises(ValueError, match=f"^supersample .*{supersample!r}$"):
         Condition(supersample=supersample)
+
+
+# --- mixed, bfloat16, drawings ---------------------------------------------------------------------------------------
+
+
+def test_mixed_lines_do_not_depend_on_the_batch(batch):
+    images = torch.cat([batch, *(noise(48, 64, seed) for seed in range(5))])
+    together = mixed(images)
+    for order in ([3, 1, 7], [7], [6, 5, 4, 3, 2, 1, 0]):
+        torch.testing.assert_close(mixed(images[order]), together[order], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", [canny, sobel, xdog], ids=["canny", "sobel", "xdog"])
+def test_half_precision_is_rounded_at_the_end_alone(batch, operator):
+    half = batch.bfloat16()
+    assert operator(half).dtype == torch.bfloat16
+    assert torch.equal(operator(half), operator(half.float()).bfloat16())
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+def test_black_bytes_are_refused_too(operator):
+    with pytest.raises(ImageError, match="uint8"):
+        operator(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_given_lines_are_the_first_of_four_channels(batch):
+    lines = canny(batch)
+    frames = torch.cat([lines, batch], dim=1)
+    condition = Condition("given", supersample=2)
+    assert torch.equal(edges.given(frames), lines)
+    torch.testing.assert_close(condition(frames), Condition("canny", supersample=2)(batch))
+    torch.testing.assert_close(condition.truth(frames), condition.downsample(batch))
+    torch.testing.assert_close(Condition("canny").truth(batch), batch)
+    with pytest.raises(ImageError, match="4"):
+        condition(batch)
+
+
+def figure(side=128):
+    """A drawing's ink, (1, 1, side, side): a frame and a circle, one pixel wide."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    circle = ((y - side / 2).hypot(x - side / 2) - side / 4).abs() < 0.6
+    square = torch.maximum((y - side / 2).abs(), (x - side / 2).abs()).round() == round(0.4 * side)
+    return (circle | square).float()[None, None]
+
+
+def photographed(ink):
+    """Pencil on tinted paper in uneven light, with grain."""
+    picture = (1 - 0.7 * ink.expand(-1, 3, -1, -1)) * torch.tensor([1.0, 0.96, 0.88])[:, None, None]
+    light = torch.linspace(0.95, 0.55, ink.shape[2])[:, None]
+    grain = 0.02 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
+    return (picture * light + grain).clamp(0, 1)
+
+
+def colored(ink):
+    return 1 - ink * torch.tensor([0.2, 0.9, 0.7])[:, None, None]
+
+
+def thick(ink):
+    return F.max_pool2d(ink, 3, 1, 1)
+
+
+DRAWINGS = {
+    "as it is": lambda ink: 1 - ink.expand(-1, 3, -1, -1),
+    "photograph": photographed,
+    "inverted": lambda ink: (0.1 + 0.9 * ink).expand(-1, 3, -1, -1),
+    "color pencil": colored,
+    "gray scan": lambda ink: (0.8 - 0.5 * ink).expand(-1, 3, -1, -1),
+    "thick": lambda ink: 1 - thick(ink).expand(-1, 3, -1, -1),
+    "thick photograph": lambda ink: photographed(thick(ink)),
+}
+
+
+@pytest.mark.parametrize("drawn", DRAWINGS.values(), ids=DRAWINGS)
+def test_any_drawing_becomes_thin_black_lines_on_white(drawn):
+    ink = figure()
+    lines = edges.drawing_to_lines(drawn(ink))
+    assert set(lines.unique().tolist()) == {0, 1}
+    found, near = 1 - lines, F.max_pool2d(ink, 5, 1, 2)
+    assert (found * near).sum() > 0.95 * found.sum(), "no lines where none are"
+    covered = (F.max_pool2d(found, 5, 1, 2) * ink).sum() / ink.sum()
+    assert covered > 0.95, "no line is lost"
+    assert 0.6 < found.sum() / ink.sum() < 1.4, "one pixel wide"
+    assert edges.is_drawing(drawn(ink))
+
+
+@pytest.mark.parametrize("drawn", DRAWINGS.values(), ids=DRAWINGS)
+def test_a_large_drawing_keeps_its_lines_however_small_it_becomes(drawn):
+    lines = edges.drawing_to_lines(drawn(figure(512)), (64, 64))
+    expected = F.adaptive_max_pool2d(figure(512), (64, 64))
+    assert lines.shape == (1, 1, 64, 64)
+    assert (F.max_pool2d(1 - lines, 3, 1, 1) * expected).sum() > 0.95 * expected.sum()
+
+
+def test_lines_may_keep_their_thickness():
+    lines = edges.drawing_to_lines(DRAWINGS["thick"](figure()), thin=False)
+    assert torch.equal(1 - lines, thick(figure()))
+
+
+def test_an_empty_page_stays_white():
+    shaded = torch.linspace(0.95, 0.55, 90)[:, None].expand(1, 3, 90, 70)
+    for page in (torch.ones(1, 3, 90, 70), torch.full((1, 3, 90, 70), 0.8), shaded):
+        assert (1 - edges.drawing_to_lines(page)).mean() == 0
+        assert not edges.is_drawing(page)
+
+
+def test_ink_on_a_transparent_ground_is_a_drawing(tmp_path):
+    pixels = np.zeros((128, 128, 4), np.uint8)
+    pixels[..., 3] = 255 * figure()[0, 0].numpy()
+    PIL.Image.fromarray(pixels).save(tmp_path / "ink.png")
+    picture = load_image(tmp_path / "ink.png")
+    assert edges.is_drawing(picture)
+    assert torch.equal(edges.drawing_to_lines(picture), edges.drawing_to_lines(DRAWINGS["as it is"](figure())))
+
+
+def test_photographs_paintings_and_frames_are_no_drawings():
+    for name in ("washington", "scream", "toronto"):
+        assert not edges.is_drawing(load_image(asset_path(name))), name
+    shots = AnimeFrames("shots", 128, 12, seed=1)
+    assert sum(edges.is_drawing(shots[i][None]) for i in range(12)) <= 1

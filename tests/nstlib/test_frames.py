@@ -26,6 +26,7 @@ from nstlib.frames import (
     GAP,
     THUMBNAIL,
     FrameFolder,
+    PairFolder,
     VideoFrames,
     decode_video,
     frame_and_thumbnail,
@@ -571,12 +572,12 @@ def test_a_clip_and_its_pictures_are_split_alike(clip, folder):
         assert video.scenes == pictures.scenes
 
 
-def test_hidden_files_and_folders_inside_are_passed_over(tmp_path, drawings):
+def test_hidden_files_and_folders_are_passed_over(tmp_path, drawings):
     for number in range(8):
         save(tmp_path / f"{number}.png", drawings[number * 7])
     (tmp_path / ".hidden.png").write_text("no picture")
-    (tmp_path / "inside.png").mkdir()
-    save(tmp_path / "inside.png" / "0.png", drawings[3])
+    (tmp_path / ".inside").mkdir()
+    save(tmp_path / ".inside" / "0.png", drawings[3])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frames = [FrameFolder(tmp_path, split) for split in ("train", "test")]
@@ -673,3 +674,74 @@ def test_a_folder_of_one_picture_is_refused(tmp_path, drawings, processes):
     for number in range(20):
         save(tmp_path / f"{number}.png", drawings[0])
     assert ": 1;" in refusal(tmp_path, processes, FrameFolder)
+
+
+# --- folders in folders, pairs ---------------------------------------------------------------------------------------
+
+
+def test_folders_inside_are_gone_through_in_the_order_of_their_names(tmp_path, drawings):
+    for number in range(30):
+        place = tmp_path / f"episode {number // 10 + 8}"
+        place.mkdir(exist_ok=True)
+        save(place / f"{number % 10}.png", drawings[number])
+    frames = [FrameFolder(tmp_path, split) for split in ("train", "test")]
+    found = [str(file.relative_to(tmp_path)) for side in frames for file in side.files]
+    assert len(found) == len(set(found)) > 15
+    for side in frames:
+        numbers = [(int(file.parent.name.split()[1]), int(file.stem)) for file in side.files]
+        assert numbers == sorted(numbers), "8, 9, 10"
+    assert {file.parent.name for side in frames for file in side.files} == {"episode 8", "episode 9", "episode 10"}
+
+
+@pytest.fixture
+def pairs(tmp_path, drawings):
+    """Two folders: every fifth drawing has no line-art."""
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "colors" / "inside").mkdir(parents=True)
+    for number, picture in enumerate(drawings):
+        save(tmp_path / "colors" / "inside" / f"frame {number}.png", picture)
+        if number % 5:
+            save(tmp_path / "lines" / f"frame {number}.jpg", 255 - to_array(picture).astype(np.uint8))
+    return tmp_path / "lines", tmp_path / "colors"
+
+
+def test_pairs_go_together_by_name(pairs):
+    for split in ("train", "test"):
+        with pytest.warns(RuntimeWarning):
+            found = PairFolder(*pairs, split, size=32)
+        alone = FrameFolder(pairs[1], split, size=32)
+        assert len(found) == len(found.names) == sum(int(file.stem.split()[1]) % 5 != 0 for file in alone.files)
+        by_name = {file.stem: frame for file, frame in zip(alone.files, alone, strict=True)}
+        for i in range(len(found)):
+            assert found[i].shape == (4, 32, 32)
+            assert torch.equal(found[i][1:], by_name[found.names[i]])
+            luma = (found[i][1:] * torch.tensor([0.2125, 0.7154, 0.0721])[:, None, None]).sum(dim=0)
+            assert (found[i][0] - (1 - luma)).abs().mean() < 0.05
+
+
+def test_complete_pairs_warn_of_nothing(pairs):
+    lines, colors = pairs
+    for file in (colors / "inside").iterdir():
+        if not (lines / f"{file.stem}.jpg").exists():
+            (lines / file.name).write_bytes(file.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(PairFolder(lines, colors)) == len(FrameFolder(colors))
+
+
+def test_folders_without_pairs_are_named(pairs, tmp_path):
+    (tmp_path / "others").mkdir()
+    save(tmp_path / "others" / "another.png", np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"others.*colors"):
+        PairFolder(tmp_path / "others", pairs[1])
+    for lines, colors, named in ((tmp_path / "nowhere", pairs[1], "nowhere"), (pairs[0], tmp_path / "nowhere", "nowhere")):
+        with pytest.raises(ImageError, match=named):
+            PairFolder(lines, colors)
+
+
+@pytest.mark.parametrize("path", [b"\x00" * 9999, torch.rand(99, 9), np.zeros((99, 9)), 7, None])
+def test_data_in_a_paths_place_do_not_appear(tmp_path, path):
+    for build in (FrameFolder, VideoFrames, lambda path: PairFolder(path, tmp_path), lambda path: PairFolder(tmp_path, path)):
+        with pytest.raises(ImageError) as caught:
+            build(path)
+        assert len(str(caught.value)) < 500

@@ -9,11 +9,12 @@ import zlib
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.TiffImagePlugin
 import pytest
 import torch
 
-from nstlib.images import MAX_PIXELS, ImageError, check_image, load_image, resize, save_image, to_uint8
+from nstlib.images import MAX_PIXELS, ImageError, check_image, load_alpha, load_image, resize, save_image, to_uint8
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 SECONDS = 5
@@ -637,3 +638,113 @@ def test_to_uint8_has_height_width_channels():
 
 def test_the_largest_image_is_100_megapixels():
     assert MAX_PIXELS == 100_000_000
+
+
+# --- color profiles and transparency ---------------------------------------------------------------------------------
+
+
+def profile(primaries):
+    """An ICC profile, version 2: a matrix of the primaries' XYZ (D50) and a gamma of 2.2."""
+
+    def s15(*numbers):
+        return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
+
+    def xyz(*numbers):
+        return b"XYZ \0\0\0\0" + s15(*numbers)
+
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"made\0" + b"\0" * 78
+    curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(2.2 * 256), 0)
+    tags = [(b"desc", text + b"\0" * (-len(text) % 4)), (b"wtpt", xyz(0.9642, 1.0, 0.8249))]
+    tags += [(name, xyz(*color)) for name, color in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)]
+    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    table, data, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags:
+        table += name + struct.pack(">II", offset + len(data), len(content))
+        data += content
+    head = struct.pack(">I4sI4s4s4s", offset + len(data), b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28 + s15(0.9642, 1.0, 0.8249)
+    return head + b"\0" * (128 - len(head)) + table + data
+
+
+P3_PRIMARIES = [(0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)]
+SRGB_PRIMARIES = [(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7142)]
+DISPLAY_P3 = profile(P3_PRIMARIES)
+SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+
+
+def p3_in_srgb(color):
+    """By the formulas: to linear light, through XYZ to sRGB's primaries, and back."""
+    xyz = np.array(P3_PRIMARIES).T @ (np.array(color) / 255) ** 2.2
+    linear = np.linalg.solve(np.array(SRGB_PRIMARIES).T, xyz).clip(0, 1)
+    return (np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255).tolist()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_wide_gamut_photograph_comes_in_as_srgb(file_format):
+    lossless = {"quality": 100} if file_format == "JPEG" else {"lossless": True} if file_format == "WEBP" else {}
+    picture = flat("RGB", (200, 100, 50), (16, 16))
+    plain = load_image(encode(picture, file_format, **lossless))
+    wide = load_image(encode(picture, file_format, icc_profile=DISPLAY_P3, **lossless))
+    assert (wide.mean(dim=(0, 2, 3)) * 255).tolist() == pytest.approx(p3_in_srgb((200, 100, 50)), abs=4)
+    assert (wide - plain).abs().max() > 0.03
+    gray = flat("RGB", (128, 128, 128), (16, 16))
+    assert (load_image(encode(gray, file_format, icc_profile=DISPLAY_P3, **lossless)) * 255 - 128).abs().max() < 4
+
+
+def test_an_srgb_profile_changes_nothing():
+    plain, tagged = (load_image(encode(noise(), "PNG", **extra)) for extra in ({}, {"icc_profile": SRGB}))
+    assert (plain - tagged).abs().max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("damaged", [b"no profile", DISPLAY_P3[:100], b"\0" * 500])
+def test_a_profile_that_cannot_be_used_is_passed_over(damaged):
+    assert torch.equal(load_image(encode(noise(), "PNG", icc_profile=damaged)), load_image(encode(noise(), "PNG")))
+
+
+def test_a_profile_leaves_transparency_as_it_is():
+    picture = flat("RGBA", (200, 100, 50, 102), (8, 8))
+    found = load_image(encode(picture, "PNG", icc_profile=DISPLAY_P3)).mean(dim=(0, 2, 3))
+    expected = [0.4 * value / 255 + 0.6 for value in p3_in_srgb((200, 100, 50))]
+    assert found.tolist() == pytest.approx(expected, abs=0.01)
+    assert load_alpha(encode(picture, "PNG", icc_profile=DISPLAY_P3)).unique().tolist() == pytest.approx([0.4])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
+def test_alpha_of_any_mode(mode):
+    alpha = PIL.Image.linear_gradient("L").resize((8, 6))
+    picture = flat("RGBA", (10, 200, 30, 255), (8, 6))
+    picture.putalpha(alpha)
+    converted = picture if mode == "RGBA" else picture.convert("LA" if mode == "La" else "RGBa" if mode == "RGBa" else mode)
+    found = load_alpha(converted)
+    assert found.shape == (1, 1, 6, 8)
+    assert (found * 255 - torch.from_numpy(np.array(alpha))).abs().max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK", "P", "I", "F", "RGBA"])
+def test_what_is_opaque_has_no_alpha(mode):
+    assert load_alpha(flat(mode, 1 if mode in ("I", "F") else 0 if mode in ("L", "1", "P") else "white")) is None
+
+
+def test_alpha_cannot_be_read_where_the_image_cannot():
+    for source in ("/no/such/file.png", b"", b"no picture", encode(noise(), "PNG")[:300]):
+        with pytest.raises(ImageError):
+            load_alpha(source)
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tiff"])
+def test_alpha_comes_back_from_a_file(tmp_path, ending):
+    image = torch.rand(1, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    alpha = torch.arange(20).div(19).expand(1, 1, 12, 20)
+    save_image(image, tmp_path / f"a.{ending}", alpha=alpha)
+    assert (load_alpha(tmp_path / f"a.{ending}") - alpha).abs().max() <= 0.5 / 255 + 1e-6
+    if ending != "webp":
+        over_white = image * alpha + 1 - alpha
+        assert (load_image(tmp_path / f"a.{ending}") - over_white).abs().max() < 0.01
+
+
+def test_alpha_that_cannot_be_saved(tmp_path):
+    image, alpha = torch.rand(1, 3, 12, 20), torch.ones(1, 1, 12, 20)
+    for name, wrong in (("a.jpg", alpha), ("a.png", alpha[..., :10]), ("a.png", alpha[0]), ("a.png", alpha * 255)):
+        with pytest.raises(ImageError):
+            save_image(image, tmp_path / name, alpha=wrong)
+    assert not list(tmp_path.iterdir())

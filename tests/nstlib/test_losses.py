@@ -541,3 +541,20 @@ def test_perceptual_loss_wants_a_mapping(content):
 def test_perceptual_loss_refuses_integers_and_nothing(images):
     with pytest.raises(ValueError, match=rf"\b{len(images)} of {images.dtype}"):
         PerceptualLoss({"relu1_1": 1}, weights=None)(images, images)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(255, 0), (2, -1)], ids=["0 to 255", "-1 to 1"])
+def test_targets_in_another_range_are_refused(scale, shift):
+    loss = PerceptualLoss({"relu1_1": 1}, weights=None)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert loss(images * 1.2 - 0.1, images).isfinite(), "what is trained may stray"
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        loss(images, images * scale + shift)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integers_are_refused(dtype):
+    images = torch.zeros(1, 3, 8, 8)
+    for pair in ((images.to(dtype), images), (images, images.to(dtype))):
+        with pytest.raises(ValueError, match="floating-point"):
+            PerceptualLoss({"relu1_1": 1}, weights=None)(*pair)

@@ -1,16 +1,23 @@
 """What every model can do: color, be measured, be saved and loaded, files of the first version among them."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import warnings
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nstlib import AnimeFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe, ImageError, ModelError, asset_path
-from nstlib.color import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
+from nstlib.color import lab_to_rgb, luma_bt709, rgb_to_lab, scale_lab, unscale_lab
+from nstlib.edges import canny
+from nstlib.images import load_image, to_uint8
+from nstlib.metrics import color_accuracy
 from nstlib.model import METADATA, ColorizationModel
 
 COLORIZER = ColorizerRecipe(width=4, epochs=1, batch_size=4, dropout=0.5)
@@ -174,7 +181,7 @@ def test_evaluate_is_the_same_in_any_batch(build):
 
 
 def test_evaluate_needs_frames():
-    with pytest.raises(ModelError):
+    with pytest.raises(ImageError):
         colorizer().evaluate([])
     with pytest.raises(ImageError, match="255"):
         colorizer().evaluate([torch.full((3, 16, 16), 255.0)])
@@ -305,3 +312,206 @@ def test_shipped_weights_load_though_the_first_version_wrote_them(name):
     for entry, old in zip(model.history, written["history"], strict=True):
         assert entry == {**old, "discriminator": 2 * old["discriminator"]}  # Eq. (5) is not halved any more
         assert entry["discriminator"] == pytest.approx(2 * math.log(2), rel=0.1)  # that of guessing
+
+
+# pictures of any size
+
+
+def noise(height, width, seed=0):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+SHAPES = {"4:3": (48, 64), "1.85:1": (35, 64), "21:9": (27, 64), "A4": (65, 46), "square": (50, 50), "strip": (16, 99)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("condition", [Condition(), Condition("canny", supersample=2), Condition("xdog"), Condition("sobel")])
+def test_pictures_of_any_shape_are_colored(shape, condition):
+    picture = noise(*shape)
+    assert colorizer(condition).colorize_image(picture).shape == (1, 3, *shape)
+    if condition.operator != "grayscale":
+        page = torch.ones(1, 3, *shape)
+        page[..., 10:12, :] = 0
+        assert colorizer(condition).colorize_drawing(page).shape == (1, 3, *shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_frames_of_any_shape_are_trained_on_and_measured(shape, fabric):
+    frames = [noise(*shape, seed)[0] for seed in range(4)]
+    frames = [torch.nn.functional.interpolate(f[None], scale_factor=32 / min(shape))[0] for f in frames]
+    model = colorizer(Condition("canny", supersample=2))
+    model.fit(frames, fabric=fabric, progress=False)
+    assert len(model.evaluate(frames)["accuracy"]) == 4
+    whole = {name: value.shape for name, value in model.compare(frames, [0, 1]).items()}
+    assert whole["truth"] == whole["colorized"]
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_a_grayscale_picture_keeps_its_luma(size):
+    gray = 0.2 + 0.6 * noise(size, size + 20)[:, :1]
+    colorized = colorizer("grayscale").colorize(gray)
+    inside = ((colorized > 0.001) & (colorized < 0.999)).all(dim=1, keepdim=True)
+    assert inside.float().mean() > 0.5
+    assert (luma_bt709(colorized) - gray)[inside].abs().max() < 1e-3
+
+
+def test_a_condition_of_the_trained_size_is_seen_as_it_is(exactly):
+    model = colorizer("grayscale")
+    gray = noise(16, 28)[:, :1]
+    with torch.no_grad():
+        expected = lab_to_rgb(unscale_lab(model.generator.eval()(gray * 2 - 1)))
+    torch.testing.assert_close(model.colorize(gray), expected.clamp(0, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_large_picture_is_colored_as_well_as_a_small_one():
+    model = Colorizer.load(asset_path("colorizer-grayscale"))
+    accuracy = []
+    for size in ((72, 128), (576, 1024)):
+        frames = AnimeFrames("shots", size, 6, seed=5)
+        truth = torch.stack([frames[i] for i in range(6)])
+        colorized = model.colorize(model.condition(truth))
+        accuracy.append(color_accuracy(colorized, truth, 5).mean().item())
+        inside = ((colorized > 0.001) & (colorized < 0.999)).all(dim=1, keepdim=True)
+        assert (luma_bt709(colorized) - luma_bt709(truth))[inside].abs().mean() < 0.001
+    assert accuracy[1] >= 0.75
+    assert accuracy[1] > accuracy[0] - 0.2
+
+
+# drawings
+
+
+@pytest.mark.slow
+def test_drawings_are_colored_nearly_as_well_as_lines_of_its_own(tmp_path):
+    model = Colorizer.load(asset_path("colorizer-canny"))
+    shots = AnimeFrames("shots", model.frame_size, 12, seed=1)
+    frames = torch.stack([shots[i] for i in range(12)])
+    truth, ink = model.condition.truth(frames), 1 - canny(frames)
+
+    def accuracy(colorized):
+        return color_accuracy(torch.cat(list(colorized)), truth, 5).mean().item()
+
+    def photographed(lines):
+        large = torch.nn.functional.interpolate(lines, scale_factor=4, mode="bilinear").expand(-1, 3, -1, -1)
+        tinted = (1 - 0.85 * large) * torch.tensor([1, 0.96, 0.88])[:, None, None]
+        grain = 0.03 * torch.randn(tinted.shape, generator=torch.Generator().manual_seed(0))
+        return (tinted * torch.linspace(0.95, 0.55, large.shape[2])[:, None] + grain).clamp(0, 1)
+
+    def transparent(lines):
+        alpha = to_uint8(lines.expand(-1, 3, -1, -1))
+        PIL.Image.fromarray(np.concatenate([0 * alpha, alpha[..., :1]], axis=2)).save(tmp_path / "ink.png")
+        return load_image(tmp_path / "ink.png")
+
+    own = accuracy([model.colorize(model.condition(frames))])
+    drawn = {
+        "thin": [1 - lines.expand(-1, 3, -1, -1) for lines in ink[:, None]],
+        "inverted": [lines.expand(-1, 3, -1, -1) for lines in ink[:, None]],
+        "transparent": [transparent(lines) for lines in ink[:, None]],
+    }
+    for name, drawings in drawn.items():
+        assert accuracy(model.colorize(model.drawing_condition(drawing)) for drawing in drawings) > own - 0.08, name
+    photographs = [photographed(lines) for lines in ink[:, None]]
+    assert accuracy(model.colorize(model.drawing_condition(photograph)) for photograph in photographs) > own - 0.2
+    again = accuracy(model.colorize(model.condition(drawing)) for drawing in drawn["thin"])
+    assert again < own - 0.1, "lines of lines"
+    with pytest.warns(RuntimeWarning):
+        model.colorize_image(drawn["thin"][0])
+    with pytest.warns(RuntimeWarning):
+        model.colorize_image(photographs[0])
+    assert model.colorize_drawing(photographs[0]).shape == photographs[0].shape
+
+
+def test_ink_that_looks_like_nothing_trained_on_warns(frames, fabric):
+    model = colorizer("canny")
+    model.fit(frames, fabric=fabric, progress=False)
+    assert 0 < model.ink[0] <= model.ink[1] < 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.colorize(model.condition(frames[0][None]))
+        colorizer("canny").colorize(torch.zeros(1, 1, 16, 16))  # untrained: nothing is known
+    for level in (0.0, 1.0):
+        with pytest.warns(RuntimeWarning):
+            model.colorize(torch.full((1, 1, 16, 16), level))
+
+
+def test_ink_is_saved_and_known_of_the_first_version(frames, fabric, tmp_path):
+    model = colorizer("canny")
+    model.fit(frames, fabric=fabric, progress=False)
+    model.save(tmp_path / "model.safetensors")
+    assert Colorizer.load(tmp_path / "model.safetensors").ink == model.ink
+    assert Colorizer.load(asset_path("colorizer-canny")).ink is not None
+
+
+def test_a_grayscale_model_takes_no_drawing_and_a_pairs_model_no_picture():
+    with pytest.raises(ImageError):
+        colorizer("grayscale").colorize_drawing(torch.ones(1, 3, 20, 20))
+    with pytest.raises(ImageError):
+        colorizer("given").colorize_image(torch.ones(1, 3, 20, 20))
+    assert colorizer("given").colorize_drawing(torch.ones(1, 3, 20, 24)).shape == (1, 3, 20, 24)
+
+
+@BOTH
+def test_pairs_are_trained_on_and_measured(build, fabric):
+    pairs = [torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+    model = build("given")
+    model.fit(pairs, validation=pairs, fabric=fabric, progress=False)
+    assert "accuracy" in model.history[-1]
+    with pytest.raises(ImageError, match="4"):
+        build("given").fit([pair[1:] for pair in pairs], fabric=fabric, progress=False)
+
+
+# the caller's dtype and autograd state
+
+
+@BOTH
+def test_any_dtype_and_autograd_state_are_taken_and_none_leaks(build, frames, fabric):
+    model, gray = build(), noise(16, 20)[:, :1]
+    expected = model.colorize(gray)
+    for off in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
+        with off():
+            assert torch.equal(model.colorize(gray), expected)
+    for given in (gray.double(), gray.clone().requires_grad_()):
+        found = model.colorize(given)
+        assert (found.dtype, found.requires_grad) == (torch.float32, False)
+        torch.testing.assert_close(found, expected)
+        (found * torch.ones(1, requires_grad=True)).sum().backward()
+    wide = [frames[i].double() for i in range(8)]
+    assert model.evaluate(wide)["accuracy"].dtype == torch.float32
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            assert len(build().fit(wide, fabric=fabric, progress=False)) == 1
+
+
+# errors that help
+
+
+def test_a_condition_of_another_class_is_not_saved(tmp_path):
+    class Own(Condition):
+        pass
+
+    with pytest.raises(ModelError, match="Own"):
+        colorizer(Own("canny")).save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_no_damaged_model(frames, fabric, tmp_path):
+    colorizer().fit(frames, folder=tmp_path, fabric=fabric, progress=False)
+    with pytest.raises(ModelError, match="checkpoint") as caught:
+        Colorizer.load(tmp_path / "checkpoint.pt")
+    assert "damaged" not in str(caught.value)
+    assert "fit(folder=" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"\x00" * 9999, torch.rand(99, 9), torch.rand(1, 1, 99, 99) * 255, None])
+def test_data_never_appear_in_a_message(data):
+    for call in (colorizer().colorize, colorizer().colorize_image, colorizer().colorize_drawing, colorizer().drawing_condition):
+        with pytest.raises(ImageError) as caught:
+            call(data)
+        assert len(str(caught.value)) < 500
+
+
+def test_items_that_are_no_frames_are_named(frames):
+    items = [frames[i] for i in range(6)]
+    for wrong in ((frames[0], 1), frames[0][:, :, :12]):
+        with pytest.raises(ImageError, match="frame 3"):
+            colorizer().evaluate([*items[:3], wrong, *items])

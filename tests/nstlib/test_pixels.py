@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from nstlib.pixels import DIVERGED, DivergenceError, PixelOptimizer, TransferError
+from nstlib.pixels import DIVERGED, DivergenceError, PixelOptimizer, TransferError, clip
 
 METHODS = ["lbfgs", "adam"]
 
@@ -264,3 +264,46 @@ def test_adam_is_stopped_when_the_loss_has_grown_beyond_bounds():
 
 def test_divergence_is_an_error_of_transfer():
     assert issubclass(DivergenceError, TransferError)
+
+
+# black and white pixels
+
+
+def test_clip_is_a_clip():
+    pixels = torch.tensor([-0.5, 0.0, 0.3, 1.0, 1.5, math.inf, -math.inf])
+    assert clip(pixels).tolist() == pixels.clamp(0, 1).tolist()
+    assert math.isnan(clip(torch.tensor(math.nan)).item())
+
+
+def test_clip_has_the_gradient_one_at_both_ends_and_none_outside():
+    pixels = torch.tensor([-0.5, -1e-6, 0.0, 0.3, 1.0, 1 + 1e-6, 1.5], requires_grad=True)
+    clip(pixels).sum().backward()
+    assert pixels.grad.tolist() == [0, 0, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_black_and_white_pixels_are_moved(method, level):
+    optimizer = PixelOptimizer(Distance(noise()), torch.full((1, 3, 8, 8), level), method)
+    assert (optimizer.gradient != 0).all()
+    first = optimizer.losses["total"]
+    for _ in range(15):
+        optimizer.step()
+    assert optimizer.best_total < first / 2
+    assert (optimizer.best != level).float().mean() > 0.7
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_the_callers_autograd_state_does_not_matter(method, off):
+    expected = PixelOptimizer(Distance(noise(1)), noise(0), method)
+    objective = Distance(noise(1))
+    with off():
+        optimizer = PixelOptimizer(objective, noise(0), method)
+        for _ in range(3):
+            losses = optimizer.step()
+    for _ in range(3):
+        expected.step()
+    assert losses == expected.losses
+    assert torch.equal(optimizer.image, expected.image)
+    optimizer.image.requires_grad_().sum().backward()

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ import nstlib
 from nstlib.assets import DATA
 from nstlib.color import luma_bt601
 from nstlib.images import resize
-from nstlib.sources import digest, gray, read_sources
+from nstlib.sources import digest, gray, read_init, read_sources, style_size
 
 CPU = torch.device("cpu")
 
@@ -182,3 +184,81 @@ def test_bad_images_are_named(content, style, name):
 def test_bad_arguments_are_named(settings, name):
     with pytest.raises(ValueError, match=name):
         read(**settings)
+
+
+# masks, long and narrow styles, and what a transfer starts as
+
+
+def test_masks_come_from_tensors_arrays_files_and_pictures(tmp_path):
+    white = torch.zeros(20, 30)
+    white[:10] = 1
+    pixels = (white.numpy() * 255).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "mask.png")
+    given = [
+        white,
+        white[None, None].double(),
+        white.clone().requires_grad_(),
+        white.byte() * 255,
+        white.numpy(),
+        white.numpy().astype(float)[::-1][::-1],
+        pixels,
+        PIL.Image.fromarray(pixels),
+        PIL.Image.fromarray(pixels).convert("RGB"),
+        (tmp_path / "mask.png").read_bytes(),
+        tmp_path / "mask.png",
+        str(tmp_path / "mask.png"),
+    ]
+    for mask in given:
+        (found,) = read(masks=[mask]).masks
+        torch.testing.assert_close(found, white[None, None])
+        assert not found.requires_grad
+
+
+@pytest.mark.parametrize("mask", ["/no/such/mask.png", b"no picture", np.zeros((4, 4), np.uint8), np.full((9, 9), 3.0), None])
+def test_masks_that_are_none_are_named(mask):
+    with pytest.raises(ValueError, match=r"masks\[1\]") as caught:
+        read(style=[noise(1), noise(2)], masks=[torch.ones(4, 4), mask])
+    assert len(str(caught.value)) < 500
+
+
+def test_a_blend_together_with_masks_is_refused():
+    two = {"style": [noise(1), noise(2)], "masks": [torch.ones(8, 8), torch.ones(8, 8)]}
+    assert read(**two).masks is not None
+    with pytest.raises(ValueError, match=r"style_blend.*masks"):
+        read(**two, style_blend=[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "expected"),
+    [(40, 48, 512, 512), (60, 900, 512, 512), (60, 900, 160, 480), (900, 60, 160, 480), (32, 32, 20.4, 32), (40, 48, 95.6, 96)],
+)
+def test_a_style_is_never_matched_too_narrow(height, width, size, expected):
+    style = noise(0, height, width)
+    assert style_size(style, size) == expected
+    assert min(resize(style, style_size(style, size)).shape[2:]) >= 32
+
+
+def test_a_transfer_starts_as_what_is_named_or_as_any_image():
+    for name in ("content", "style", "noise"):
+        assert read_init(name, CPU) == name
+    assert torch.equal(read_init(noise(3), CPU), noise(3))
+    assert torch.equal(read_init(DATA / "toronto.png", CPU), nstlib.load_image(DATA / "toronto.png"))
+    sources = read()
+    assert torch.equal(sources.first_image(noise(3, 50, 50), (1, 3, 8, 8), 0), noise(3, 50, 50))
+    in_gray = read(preserve_color=True).first_image(noise(3), (1, 3, 8, 8), 0)
+    torch.testing.assert_close(in_gray, gray(noise(3)))
+
+
+@pytest.mark.parametrize("init", ["nothing", b"\x00" * 9999, torch.rand(3, 999, 9), torch.rand(1, 3, 999, 9) * 255, 7, None])
+def test_what_a_transfer_cannot_start_as_is_named_without_its_data(init):
+    with pytest.raises(nstlib.ImageError, match=r"init.*content, style, noise") as caught:
+        read_init(init, CPU)
+    assert len(str(caught.value)) < 500
+
+
+def test_images_with_a_gradient_in_double_precision_or_of_inference_mode_are_taken():
+    with torch.inference_mode():
+        inferred = noise(1)
+    sources = read(noise(0).double().requires_grad_(), inferred)
+    for image in (sources.content, *sources.styles):
+        assert (image.dtype, image.requires_grad) == (torch.float32, False)

@@ -9,7 +9,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -524,3 +527,216 @@ def test_environment_is_left_alone(content, style):
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled()
     assert os.getcwd() == os.path.abspath(os.curdir)
+
+
+# black and white areas
+
+
+def half(level, other=0.5):
+    image = torch.full((1, 3, 56, 56), other)
+    image[..., :28] = level
+    return image
+
+
+WHITE_OR_BLACK = [(half(1.0), 1.0), (half(0.0), 0.0), (half(1.0, 0.0), 1.0)]
+
+
+@pytest.mark.parametrize(("picture", "level"), WHITE_OR_BLACK, ids=["half white", "half black", "white and black"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("preserve_color", [False, True])
+def test_black_and_white_areas_are_painted(style, picture, level, optimizer, preserve_color):
+    saturated = (picture == level).expand(-1, 3, -1, -1)
+    transfer = StyleTransfer(picture, style, **SHALLOW, optimizer=optimizer, preserve_color=preserve_color)
+    losses = [transfer.step()["total"] for _ in range(8)]
+    for first, last in (losses[:4:3], losses[4::3]):
+        assert last < 0.97 * first, "at each scale"
+    painted = transfer.optimizer.best[saturated]
+    assert (painted != level).float().mean() > 0.3
+    assert (painted - level).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_white_picture_is_painted(style, optimizer):
+    losses = [entry["total"] for entry in run(torch.ones(1, 3, 56, 56), style, optimizer=optimizer).history]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("init", ["content", "style", "noise", "picture"])
+def test_whatever_it_starts_as_white_areas_are_painted(style, optimizer, init):
+    start = half(1.0) if init == "picture" else init
+    settings = {**SHALLOW, "optimizer": optimizer, "init": start, "coarsest": 56}
+    transfer = StyleTransfer(half(1.0), (style > 0.5).float(), **settings)
+    first = transfer.losses_of(transfer.image)["total"]
+    for _ in range(8):
+        losses = transfer.step()
+    assert losses["total"] < 0.95 * first
+    white = (transfer.optimizer.best == 1)[..., :28].float().mean()
+    assert white < 0.5
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_gradient_of_zero_warns(optimizer):
+    """All weights but the total variation's are zero, and a flat picture has none."""
+    settings = {**SHALLOW, "coarsest": 56, "content_weight": 0, "style_weight": 0, "optimizer": optimizer}
+    with pytest.warns(RuntimeWarning, match="zero"):
+        StyleTransfer(torch.ones(1, 3, 56, 56), torch.ones(1, 3, 56, 56), **settings)
+
+
+def test_a_healthy_transfer_warns_of_nothing(content, style):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stylize(content, style, progress=False, **SHALLOW)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("preserve_color", [False, True])
+def test_after_a_divergence_at_the_change_of_scale_the_best_is_the_earlier_scales(
+    content, style, optimizer, preserve_color, monkeypatch
+):
+    before = {}
+
+    class Diverging(StyleObjective):
+        def __call__(self, image):
+            losses = super().__call__(image)
+            return {name: value * math.nan for name, value in losses.items()} if image.shape[3] == 56 else losses
+
+    def note(transfer):
+        before["best"] = transfer.best
+
+    monkeypatch.setattr(transfer_module, "StyleObjective", Diverging)
+    settings = {**SHALLOW, "optimizer": optimizer, "preserve_color": preserve_color}
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        result = stylize(content, style, callback=note, progress=False, **settings)
+    assert result.diverged
+    assert len(result.history) == 4
+    assert torch.equal(result.image, before["best"])
+    assert result.image.shape[3] == 32
+
+
+# the caller's dtype and autograd state
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode, lambda: torch.autograd.set_grad_enabled(False)])
+def test_the_callers_autograd_state_does_not_matter(content, style, off):
+    expected = stylize(content, style, progress=False, **SHALLOW)
+    with off():
+        result = stylize(content, style, progress=False, **SHALLOW)
+    assert torch.equal(result.image, expected.image)
+    assert not result.image.requires_grad
+    result.image.clone().requires_grad_().sum().backward()
+
+
+def test_tensors_of_any_dtype_and_with_a_gradient_are_taken(content, style):
+    expected = stylize(content, style, progress=False, **SHALLOW)
+    result = stylize(content.double().requires_grad_(), style.clone().requires_grad_(), progress=False, **SHALLOW)
+    assert torch.equal(result.image, expected.image)
+    assert (result.image.dtype, result.image.requires_grad) == (torch.float32, False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert stylize(content, style, progress=False, **SHALLOW, init="noise").image.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+# going on, strips, the style's scale, transparency
+
+
+def test_goes_on_from_a_picture(content, style):
+    first = stylize(content, style, progress=False, **{**SHALLOW, "coarsest": 56})
+    longer = StyleTransfer(content, style, **{**SHALLOW, "coarsest": 56}, init=first.image)
+    begins = longer.losses_of(longer.image)["total"]
+    assert begins == pytest.approx(min(entry["total"] for entry in first.history), rel=1e-3)
+    assert longer.step()["total"] < begins
+    larger = stylize(content, style, progress=False, **{**SHALLOW, "size": 90, "coarsest": 90}, init=first.image)
+    assert larger.image.shape[2:] == (90, 90)
+    assert (
+        larger.history[0]["total"]
+        < stylize(content, style, progress=False, **{**SHALLOW, "size": 90, "coarsest": 90}).history[0]["total"]
+    )
+
+
+def test_a_state_knows_what_the_transfer_started_as(content, style):
+    state = StyleTransfer(content, style, **SHALLOW, init=content).state_dict()
+    StyleTransfer(content, style, **SHALLOW, init=content).load_state_dict(state)
+    with pytest.raises(TransferError, match="init"):
+        StyleTransfer(content, style, **SHALLOW, init=1 - content).load_state_dict(state)
+    with pytest.raises(TransferError, match="style_scale"):
+        StyleTransfer(content, style, **SHALLOW, init=content, style_scale=1.5).load_state_dict(state)
+
+
+@pytest.mark.parametrize("shape", [(60, 900), (900, 60)])
+def test_a_strip_as_style(content, shape):
+    strip = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(3))
+    settings = {key: value for key, value in SHALLOW.items() if not key.endswith("_layers")}  # down to relu5_1
+    result = stylize(content, strip, progress=False, **{**settings, "size": 96, "steps": 2})
+    assert result.image.shape[2:] == (96, 96)
+
+
+def test_the_scale_of_the_style_changes_the_result(content, style):
+    results = [stylize(content, style, progress=False, **SHALLOW, style_scale=scale).image for scale in (1, 1.0, 1.7)]
+    assert torch.equal(results[0], results[1])
+    assert (results[0] - results[2]).abs().mean() > 1e-3
+    for bad in (0, -1, math.nan, "2", True):
+        with pytest.raises(ValueError, match="style_scale"):
+            StyleTransfer(content, style, **SHALLOW, style_scale=bad)
+
+
+def test_a_blend_with_masks_is_refused(content, style):
+    with pytest.raises(ValueError, match=r"style_blend.*masks"):
+        StyleTransfer(content, [style, style], **SHALLOW, masks=[torch.ones(8, 8)] * 2, style_blend=[1, 0])
+
+
+def test_masks_from_a_file_a_picture_and_an_array_are_the_same(content, style, tmp_path):
+    mask = np.zeros((56, 56), np.uint8)
+    mask[:28] = 255
+    PIL.Image.fromarray(mask).save(tmp_path / "mask.png")
+    kinds = [torch.from_numpy(mask).float() / 255, mask, PIL.Image.fromarray(mask), tmp_path / "mask.png"]
+    results = [stylize(content, style, progress=False, **SHALLOW, masks=[kind]).image for kind in kinds]
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_the_contents_transparency_comes_back(style, tmp_path):
+    pixels = np.full((40, 56, 4), 128, np.uint8)
+    pixels[..., 3] = 255
+    pixels[:20, :, 3] = 0
+    PIL.Image.fromarray(pixels).save(tmp_path / "cut_out.png")
+    result = stylize(tmp_path / "cut_out.png", style, progress=False, **SHALLOW)
+    assert result.alpha.shape == (1, 1, *result.image.shape[2:])
+    assert (result.alpha[:, :, :18].max(), result.alpha[:, :, 22:].min()) == (0, 1)
+    nstlib.save_image(result.image, tmp_path / "result.png", alpha=result.alpha)
+    saved = PIL.Image.open(tmp_path / "result.png")
+    assert saved.mode == "RGBA"
+    assert np.asarray(saved)[..., 3].mean() == pytest.approx(255 * result.alpha.mean().item(), abs=1)
+    PIL.Image.fromarray(pixels[..., :3]).save(tmp_path / "opaque.png")
+    assert stylize(tmp_path / "opaque.png", style, progress=False, **SHALLOW).alpha is None
+
+
+# errors that help
+
+
+@pytest.mark.parametrize("damage", ["shape", "size", "type"])
+def test_a_state_with_a_wrong_tensor_is_refused(content, style, damage):
+    transfer = StyleTransfer(content, style, **SHALLOW)
+    state = transfer.state_dict()
+    wrong = {"shape": torch.rand(2, 5), "size": torch.rand(1, 3, 20, 20), "type": "pixels"}[damage]
+    for key in ("pixels", "evaluated"):
+        with pytest.raises(TransferError) as caught:
+            StyleTransfer(content, style, **SHALLOW).load_state_dict({**state, key: wrong})
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["content", "style", "init"])
+@pytest.mark.parametrize("data", [b"\x00" * 9999, torch.rand(3, 999, 9), torch.full((1, 3, 99, 99), 255.0)])
+def test_data_never_appear_in_a_message(content, style, name, data):
+    with pytest.raises(nstlib.ImageError, match=name) as caught:
+        stylize(**{"content": content, "style": style, **SHALLOW, name: data}, progress=False)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["size", "steps", "optimizer", "style_blend", "seed", "content_weight", "style_layers"])
+@pytest.mark.parametrize("data", [b"\x00" * 9999, torch.rand(999, 9), np.zeros((999, 9)), list(range(9999))])
+def test_data_in_an_arguments_place_do_not_appear_either(content, style, name, data):
+    with pytest.raises(ValueError, match=name.split("_")[0]) as caught:
+        StyleTransfer(content, style, **{**SHALLOW, name: data})
+    assert len(str(caught.value)) < 500

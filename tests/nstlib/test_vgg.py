@@ -13,7 +13,7 @@ from torchvision import models
 
 from nstlib.assets import DATA, AssetError
 from nstlib.images import ImageError
-from nstlib.vgg import CONVOLUTIONS_PER_BLOCK, PREPROCESSING, FeatureExtractor, fast_precision, layer_names
+from nstlib.vgg import CONVOLUTIONS_PER_BLOCK, PREPROCESSING, FeatureExtractor, layer_names
 
 EMBEDDED = DATA / "vgg16.safetensors"
 
@@ -202,11 +202,6 @@ def test_bfloat16_comes_close(photo):
         assert fast[name].dtype == torch.bfloat16
         assert exact[name].dtype == torch.float32
         assert relative(fast[name], exact[name]) < 2e-2, name
-
-
-def test_fast_precision_is_one_of_two():
-    assert fast_precision("cpu") in (torch.float32, torch.bfloat16)
-    assert fast_precision("meta") == torch.float32
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -399,3 +394,10 @@ def test_a_failed_download_says_what_to_use_instead(tmp_path, monkeypatch, troub
         FeatureExtractor("vgg16", "torchvision", ["conv1_1"])
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_integers_are_refused(dtype):
+    extractor = FeatureExtractor(weights=None, layers=["relu1_1"])
+    with pytest.raises(ImageError, match=str(dtype).removeprefix("torch.")):
+        extractor(torch.ones(1, 3, 8, 8, dtype=dtype))

@@ -272,7 +272,7 @@ def test_colorization_follows_the_slider(opened):
         expect(page.get_by_text(re.compile(rf"\b{trained}\b.*\bt = 2\b"))).to_be_visible()
 
     before = frame.get_attribute("src")
-    upload(page, "Frame of your own", {"name": "scan.png", "mimeType": "image/png", "buffer": b"no picture"})
+    upload(page, "Picture of your own", {"name": "scan.png", "mimeType": "image/png", "buffer": b"no picture"})
     expect(page.get_by_role("alert")).to_contain_text("scan.png")
-    upload(page, "Frame of your own", ROOT / "data" / "frames" / "lecturehall.jpg")
+    upload(page, "Picture of your own", ROOT / "data" / "frames" / "lecturehall.jpg")
     wait_until(lambda: frame.get_attribute("src") != before)

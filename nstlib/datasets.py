@@ -1,0 +1,90 @@
+"""Datasets of frames, as trainings and measurements take them: checked item by item, and told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nstlib.images import ImageError
+
+SAMPLE = 8  # frames by which two datasets are told apart
+
+
+class Frames(Protocol):
+    """A dataset of frames (3, H, W), RGB in [0, 1]: any ``torch.utils.data.Dataset`` that knows its length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+class CheckedFrames(Dataset[Tensor]):
+    """Frames in single precision, each checked when it is taken.
+
+    Args:
+        frames: the dataset.
+        size: shorter side in pixels that all must have; None takes any, but one for all.
+        channels: 3, or 4 for line-art beside RGB (``nstlib.PairFolder``).
+
+    Raises:
+        ImageError: there are no frames, or the first one is not such a frame; later, when another one is taken that is not. The
+            message says which, and what was expected.
+    """
+
+    def __init__(self, frames: Frames, size: int | None = None, channels: int = 3):
+        if len(frames) < 1:
+            raise ImageError("there are no frames in the dataset")
+        self.frames, self.channels, self.shape = frames, channels, None
+        self.shape = self[0].shape
+        if size is not None and min(self.shape[1:]) != size:
+            raise ImageError(
+                f"frames of {min(self.shape[1:])} pixels (shorter side); this model takes {size} (size x supersample)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Tensor:
+        frame = self.frames[index]
+        expected = f"a tensor ({self.channels}, H, W), floating-point, in [0, 1]"
+        if not isinstance(frame, Tensor):
+            raise ImageError(f"frame {index} is a {type(frame).__name__}; expected {expected}, and no label beside it")
+        if frame.ndim != 3 or frame.shape[0] != self.channels or not frame.is_floating_point():
+            raise ImageError(f"frame {index} has shape {tuple(frame.shape)} and type {frame.dtype}; expected {expected}")
+        if self.shape is not None and frame.shape != self.shape:
+            raise ImageError(f"frame {index} has shape {tuple(frame.shape)}, frame 0 {tuple(self.shape)}; all need one size")
+        return frame.detach().float().clone()  # the caller's may be one that autograd refuses
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Frames at ``indices``, (B, channels, H, W)."""
+        return torch.stack([self[i] for i in indices])
+
+    def sample(self) -> Tensor:
+        """A few frames, evenly spaced: (N, channels, H, W)."""
+        count = min(SAMPLE, len(self))
+        return self.batch([i * len(self) // count for i in range(count)])
+
+
+def digest(frames: CheckedFrames) -> str:
+    """SHA-256 of a few frames, or "random" if the same frame is not the same twice (random crops, say)."""
+    sample = frames.sample()
+    if not torch.equal(frames[0], sample[0]):
+        return "random"
+    return hashlib.sha256((sample * 255).round().clamp(0, 255).byte().contiguous().numpy().tobytes()).hexdigest()
+
+
+def warn_if_gray(frames: CheckedFrames) -> None:
+    """A model that is trained on gray frames learns to color them gray.
+
+    Warns:
+        RuntimeWarning: none of a few frames has any color.
+    """
+    colors = frames.sample()[:, -3:]
+    if (colors.amax(1) - colors.amin(1)).max() <= 1 / 255:
+        warnings.warn("the frames to train on are gray: there are no colors to learn", RuntimeWarning, stacklevel=5)
