@@ -40,8 +40,10 @@ def test_a_transfer(name):
         **settings,
     )
     totals, before = [entry["total"] for entry in result.history], BEFORE["transfer"][name]["totals"]
-    assert totals[:8] == pytest.approx(before[:8], rel=1e-3)
-    assert totals[8:] == pytest.approx(before[8:], rel=1e-2)  # L-BFGS makes more of last digits with every step
+    assert totals[:6] == pytest.approx(before[:6], rel=1e-3)
+    assert totals[6:] == pytest.approx(
+        before[6:], rel=1e-2
+    )  # every step makes more of the last digits, which differ by threads
     thumb = adaptive_avg_pool2d(result.image, (3, 4)).flatten().tolist()
     assert thumb == pytest.approx(BEFORE["transfer"][name]["thumb"], abs=0.01)
 
