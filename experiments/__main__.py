@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             asked = [(name, seed) for seed in options.seeds for name in options.names or VARIANTS]
             run_missing(asked, profile, path, folder)
-    except ModelError as error:
+    except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 Key = TypeVar("Key")
 
 
@@ -24,10 +26,10 @@ def whole_number(value: int, name: str, least: int, most: float = math.inf) -> i
     Raises:
         ValueError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
         limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
         raise ValueError(f"{name} must be a whole number of {limits}, not {shown(value)}")
-    return value
+    return int(value)
 
 
 def number(value: float, name: str, least: float = -math.inf, above: float = -math.inf, below: float = math.inf) -> float:
@@ -36,14 +38,18 @@ def number(value: float, name: str, least: float = -math.inf, above: float = -ma
     Raises:
         ValueError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.integer | np.floating)
+        or not abs(value) <= sys.float_info.max
+    ):
         raise ValueError(f"{name} must be a finite number, not {shown(value)}")
     if value < least:
         raise ValueError(f"{name} must be at least {least:g}, not {shown(value)}")
     if not above < value < below:
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
         raise ValueError(f"{name} must be {' and '.join(limits)}, not {shown(value)}")
-    return value
+    return value if isinstance(value, int | float) else float(value)
 
 
 def weight(value: float, name: str) -> float:

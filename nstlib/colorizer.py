@@ -48,9 +48,9 @@ class ColorizerRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number(self.width, "width", 1)
-        number(self.output_gain, "output_gain", above=0)
-        number(self.dropout, "dropout", least=0, below=1)
+        self.check("width", whole_number, least=1)
+        self.check("output_gain", number, above=0)
+        self.check("dropout", number, least=0, below=1)
 
 
 POSTER = ColorizerRecipe()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nstlib.arguments import whole_number
 from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.edges import Condition
-from nstlib.images import check_images
+from nstlib.images import ImageError, check_images
 from nstlib.model import ColorizationModel
 from nstlib.networks import PatchGAN, ResNetGenerator
 from nstlib.recipe import TrainingRecipe
@@ -46,10 +46,10 @@ class CycleRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number(self.width, "width", 1)
-        whole_number(self.blocks, "blocks", 0)
-        whole_number(self.batch_size, "batch_size", 2)  # half of a batch gives its lines, half its colors
-        whole_number(self.pool, "pool", self.batch_size)
+        self.check("width", whole_number, least=1)
+        self.check("blocks", whole_number, least=0)
+        self.check("batch_size", whole_number, least=2)  # half of a batch gives its lines, half its colors
+        self.check("pool", whole_number, least=self.batch_size)
 
 
 class CycleGAN(ColorizationModel):
@@ -89,9 +89,11 @@ class CycleGAN(ColorizationModel):
             Shape (B, 1, H, W) in [0, 1], ink on paper.
 
         Raises:
-            ImageError: not such images.
+            ImageError: not such images, or under 8 pixels a side.
         """
-        scaled = scale_lab(rgb_to_lab(check_images(image).to(self.device).float()))
+        if min(check_images(image).shape[2:]) < 8:
+            raise ImageError(f"image: {image.shape[3]} x {image.shape[2]} pixels is too small; each side needs 8")
+        scaled = scale_lab(rgb_to_lab(image.to(self.device).float()))
         lines = self.generator.eval()(scaled.to(memory_format=torch.channels_last), "to_lines")
         return ((lines[:, :1] + 1) / 2).clamp(0, 1)
 

@@ -22,7 +22,7 @@ def choose_device(device: torch.device | str | int | None) -> torch.device:
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(f"device {shown(device)} cannot be used here: {str(error).splitlines()[0]}") from error
     return chosen
 

@@ -162,7 +162,7 @@ def _exact(gray: Tensor) -> Tensor:
 
 
 def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
-    number(sigma, "sigma", least=0)
+    number(sigma, "sigma", least=0, below=1000)
     radius = int(4 * sigma + 0.5)  # as scipy.ndimage
     if not radius:
         return gray

@@ -103,6 +103,8 @@ def save_image(image: Tensor, path: str | os.PathLike[str], alpha: Tensor | None
     Raises:
         ImageError: not such tensors, transparency for a JPEG, or the path cannot be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ImageError(f"an image is written to a path, not to {shown(path)}")
     path = Path(path)
     formats: dict[str, dict[str, Any]] = {
         ".png": {},
@@ -110,6 +112,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str], alpha: Tensor | None
         ".jpeg": {"quality": 95},
         ".webp": {"quality": 95},
         ".tiff": {},
+        ".tif": {},
     }
     if path.suffix.lower() not in formats:
         raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(formats)}")
@@ -236,7 +239,7 @@ def _read(
         name = repr(os.fspath(source))
         check_file(source, name)
     else:
-        raise ImageError(f"an image is a path, bytes or a PIL image, not {type(source).__name__}")
+        raise ImageError(f"an image is a path, bytes, a PIL image or a tensor, not {type(source).__name__}")
 
     try:
         with warnings.catch_warnings():

@@ -26,7 +26,7 @@ from nstlib.datasets import CheckedFrames, Frames
 from nstlib.devices import fast_precision
 from nstlib.edges import Condition, drawing_to_lines, is_drawing
 from nstlib.files import atomic_write
-from nstlib.images import ImageError, Source, as_image, check_images, resize, shape_with
+from nstlib.images import ImageError, Source, as_image, check_images, load_alpha, resize, shape_with
 from nstlib.metrics import color_accuracy, measure
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import ModelError, Trainer
@@ -34,6 +34,7 @@ from nstlib.training import ModelError, Trainer
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+MOST = 10**9  # of a seed: others are derived from it
 METADATA = "nstlib.model"  # the key of the configuration in a saved file
 
 # The first version wrote "nstlib.Colorizer", with these names; its discriminator loss was half of Eq. (5)
@@ -78,7 +79,7 @@ class ColorizationModel(ABC):
         if not isinstance(recipe, self.recipe_type):
             raise ValueError(f"recipe must be a {self.recipe_type.__name__}, not {shown(recipe)}")
         self.condition = condition if isinstance(condition, Condition) else Condition(condition)
-        self.size, self.recipe, self.seed = whole_number(size, "size", 8), recipe, whole_number(seed, "seed", 0)
+        self.size, self.recipe, self.seed = whole_number(size, "size", 8), recipe, whole_number(seed, "seed", 0, MOST)
         self.history: list[dict[str, float]] = []
         self.ink: tuple[float, float] | None = None
         with torch.random.fork_rng(devices=[]):
@@ -207,6 +208,9 @@ class ColorizationModel(ABC):
             ImageError: not such an image, or the model is trained on grayscale.
         """
         picture = as_image(drawing, "drawing")
+        alpha = None if isinstance(drawing, Tensor) else load_alpha(drawing)
+        if alpha is not None and alpha.mean() < 0.4:  # ink of any color on nothing, not a cut-out
+            picture = 1 - alpha.expand(-1, 3, -1, -1)
         return resize(self.colorize(self.drawing_condition(picture)).cpu(), (picture.shape[2], picture.shape[3]))
 
     def drawing_condition(self, drawing: Tensor) -> Tensor:
@@ -236,7 +240,9 @@ class ColorizationModel(ABC):
 
         Raises:
             ImageError: no frames, or frames that are none.
+            ValueError: ``batch_size`` is less than 1.
         """
+        whole_number(batch_size, "batch_size", 1)
         CheckedFrames(frames, None, self.frame_channels)
         parts = []
         for start in range(0, len(frames), batch_size):
@@ -252,6 +258,8 @@ class ColorizationModel(ABC):
             "condition", shape (N, 1, H, W); "truth" and "colorized", (N, 3, H, W), RGB; all in [0, 1]; "accuracy"
             (t = 2), (N,).
         """
+        if not len(indices):
+            raise ValueError("indices are empty: there is nothing to compare")
         batch = CheckedFrames(frames, None, self.frame_channels).batch(indices)
         condition, truth = self.condition(batch), self.condition.truth(batch)
         colorized = self.colorize(condition).cpu()
@@ -332,6 +340,10 @@ class ColorizationModel(ABC):
         Raises:
             ModelError: missing, damaged, or no model.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise ModelError(f"a model is loaded from a path, not from {shown(path)}")
+        if os.path.isdir(path):
+            raise ModelError(f"{str(path)!r} is a folder, not a saved model")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -340,7 +352,7 @@ class ColorizationModel(ABC):
             raise ModelError(f"{str(path)!r}: there is no such file") from None
         except (OSError, SafetensorError) as error:
             if zipfile.is_zipfile(path):
-                hint = "looks like a checkpoint of a training; give its folder to fit(folder=...)"
+                hint = "looks like a checkpoint, not a saved model; a training goes on with its folder: fit(folder=...)"
                 raise ModelError(f"{str(path)!r} {hint}") from None
             raise ModelError(f"{str(path)!r} is damaged, or not a safetensors file ({error})") from error
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from nstlib.arguments import choice, number, weight, whole_number
@@ -27,15 +28,19 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "generator_steps"):
-            whole_number(getattr(self, name), name, 1)
-        number(self.generator_lr, "generator_lr", above=0)
-        number(self.discriminator_lr, "discriminator_lr", above=0)
-        number(self.beta1, "beta1", least=0, below=1)
+            self.check(name, whole_number, least=1)
+        self.check("generator_lr", number, above=0)
+        self.check("discriminator_lr", number, above=0)
+        self.check("beta1", number, least=0, below=1)
         choice(self.schedule, "schedule", ("exponential", "one-cycle"))
-        for name, value in self.weights.items():
-            weight(value, f"{name}_weight")
+        for name in self.weights:
+            self.check(f"{name}_weight", weight)
         if self.weights and not any(self.weights.values()):
             raise ValueError("all weights of the losses are 0: there is nothing to learn")
+
+    def check(self, name: str, checked: Callable[..., float], **limits: float) -> None:
+        """Replace a setting by what a check of ``nstlib.arguments`` makes of it: a plain number, which a file can hold."""
+        object.__setattr__(self, name, checked(getattr(self, name), name, **limits))
 
     @property
     def weights(self) -> dict[str, float]:

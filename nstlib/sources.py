@@ -140,6 +140,8 @@ def _check_blend(blend: Sequence[float] | None, styles: int) -> list[float]:
 def _mask_values(mask: Source | np.ndarray, name: str) -> Tensor:
     """A mask as a tensor; an array of bytes has 255 where it is white."""
     if isinstance(mask, np.ndarray):
+        if mask.dtype.kind not in "biuf":
+            raise ValueError(f"{name} is an array of {mask.dtype}; expected numbers")
         mask = torch.from_numpy(np.ascontiguousarray(mask))
     if not isinstance(mask, Tensor):
         return luma_bt601(as_image(mask, name))
@@ -158,6 +160,6 @@ def _check_masks(masks: Sequence[Source | np.ndarray], styles: int, device: torc
             raise ValueError(f"masks[{i}] must have the shape (H, W) or (1, 1, H, W), not {tuple(values.shape)}")
         values = values.detach().float().reshape(1, 1, *values.shape[-2:]).to(device)
         if not values.numel() or not torch.isfinite(values).all() or values.min() < 0 or values.max() > 1 or values.max() == 0:
-            raise ValueError(f"masks[{i}] must lie in [0, 1] and not be empty")
+            raise ValueError(f"masks[{i}] must lie in [0, 1], or in 0 to 255 as uint8, and not be empty")
         checked.append(values)
     return checked

@@ -271,6 +271,11 @@ class Trainer:
         different = {key for key in mine if mine[key] != theirs.get(key)}
         ended = state.get("step") == state.get("steps")
         longer = "epochs" in different and ended and mine["epochs"] > theirs["epochs"]
+        if different == {"epochs"} and not longer:
+            raise ModelError(
+                f"the training in this folder has {len(state['history'])} of {theirs['epochs']} epochs; finish it with that "
+                f"recipe before one of {mine['epochs']} goes on from it"
+            )
         if different - ({"epochs", "number of frames", "frames"} if longer else set()):
             names = ", ".join(key for key in mine if key in different)
             raise ModelError(f"the checkpoint is of another training; different: {names}; choose another folder")

@@ -324,6 +324,7 @@ def stylize(
     if checkpoint is not None and not os.access(Path(checkpoint).parent, os.W_OK):
         raise TransferError(f"checkpoint {str(checkpoint)!r}: its folder does not exist or cannot be written to")
     transfer = StyleTransfer(content, style, **settings)
+    alpha = None if isinstance(content, Tensor) else load_alpha(content)
     if checkpoint is not None and Path(checkpoint).exists():
         transfer.load_state_dict(_read_checkpoint(Path(checkpoint)))
     diverged, saved = None, time.monotonic()
@@ -345,7 +346,6 @@ def stylize(
                 saved = time.monotonic()
             if stop:
                 break
-    alpha = None if isinstance(content, Tensor) else load_alpha(content)
     if alpha is not None:
         alpha = resize(alpha, (transfer.best.shape[2], transfer.best.shape[3]))
     return TransferResult(transfer.best, transfer.history, diverged, alpha)

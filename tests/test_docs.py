@@ -130,7 +130,7 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     tiny = nstlib.ColorizerRecipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
@@ -140,6 +140,7 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     assert max(nstlib.load_image(tmp_path / "colorized.png").shape) == 300
     assert nstlib.load_image(tmp_path / "colorized_drawing.png").shape == image.shape
     assert nstlib.Colorizer.load(tmp_path / "my_colorizer.safetensors").recipe == scope["TINY"]
+    assert len(scope["colorizer"].history) == 12  # went on for 10 epochs
 
 
 def test_names_in_the_readmes_table_exist():

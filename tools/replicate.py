@@ -20,6 +20,7 @@ from experiments import figures, plots, profiles, records, table1
 from experiments.variants import VALIDATION_FRAMES
 from nstlib import ModelError
 from nstlib.anime import AnimeFrames
+from nstlib.arguments import whole_number
 from nstlib.colorizer import RECIPES, Colorizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +71,11 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
     )
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, from the command line."""
+    return whole_number(int(text), "--frames", 1)
+
+
 def main(arguments: list[str]) -> int:
     """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile."""
     try:
@@ -79,12 +85,16 @@ def main(arguments: list[str]) -> int:
         return 2
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default=profile.frame_recipe, help="the name of the run in the table")
-    parser.add_argument("--frames", type=int, default=profile.frames_per_epoch, help="frames an epoch")
+    parser.add_argument("--frames", type=positive, default=profile.frames_per_epoch, help="frames an epoch")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--conditions", nargs="+", choices=list(table1.CONDITIONS), default=list(table1.CONDITIONS))
     parser.add_argument("--out", type=Path, default=ROOT / "replicated")
     options = parser.parse_args(arguments)
-    (options.out / "records").mkdir(parents=True, exist_ok=True)
+    try:
+        (options.out / "records").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"--out: {error}", file=sys.stderr)
+        return 2
     try:
         for seed in options.seeds:
             for condition in options.conditions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any
 
@@ -40,14 +41,15 @@ class ColorizeLab(Lab):
         first = colorizers[-1].condition
 
         self.number = widgets.IntSlider(description="frame", value=0, min=0, max=len(self._frames) - 1, **WIDE)
+        operators = [name for name in OPERATORS if name not in ("mixed", "given")]
         self.operator = widgets.Dropdown(
-            options=[name for name in OPERATORS if name not in ("mixed", "given")],
-            value=first.operator,
+            options=operators,
+            value=first.operator if first.operator in operators else "canny",
             description="condition",
             **WIDE,
         )
-        self.sigma = slider(widgets.FloatSlider, "σ, in pixels", value=1.0, min=0.2, max=4, step=0.1)
-        self.sigma.value = float(first.settings.get("sigma", 1.0))
+        self.sigma = slider(widgets.FloatSlider, "σ, in pixels", value=1.0, min=0.0, max=4, step=0.1)
+        self.sigma.value = _sigma(first)
         self.number.observe(self._on_number, "value")
         for control in (self.operator, self.sigma):
             control.observe(self._on_condition, "value")
@@ -70,7 +72,9 @@ class ColorizeLab(Lab):
         supersample = colorizer.condition.supersample
         drawn = self.line_art.value
         self.sigma.disabled = drawn or operator == "grayscale"
-        settings = {} if operator == "grayscale" else {"sigma": self.sigma.value}
+        settings = dict(colorizer.condition.settings) if colorizer.condition.operator == operator else {}
+        if operator != "grayscale":
+            settings["sigma"] = self.sigma.value
         frame = resize(self._frame, (colorizer.frame_size, colorizer.frame_size))
         condition = Condition(operator, supersample=supersample, **settings)
         started = time.perf_counter()
@@ -110,6 +114,13 @@ class ColorizeLab(Lab):
             self._frame = middle_square(uploaded_image(change["new"]))
             self.line_art.value = is_drawing(self._frame)
             self._colorize()
+
+
+def _sigma(condition: Condition) -> float:
+    """The width of the condition's blur, given or by default; 1 if it has none."""
+    parameters = inspect.signature(OPERATORS[condition.operator]).parameters
+    default = parameters["sigma"].default if "sigma" in parameters else 1.0
+    return float(condition.settings.get("sigma", default))
 
 
 def _name(condition: Condition) -> str:

@@ -42,7 +42,7 @@ def test_whole_numbers_beyond_their_limits(value, limits):
 
 @pytest.mark.parametrize(
     "value",
-    [True, False, 2.0, 2.5, math.nan, math.inf, "2", None, [2], 2j, Fraction(2), np.int64(2), np.zeros(2), torch.tensor(2)],
+    [True, False, 2.0, 2.5, math.nan, math.inf, "2", None, [2], 2j, Fraction(2), np.zeros(2), torch.tensor(2)],
     ids=repr,
 )
 def test_what_is_no_whole_number(value):
@@ -93,7 +93,7 @@ def test_numbers_beyond_their_limits(value, limits, named):
 
 @pytest.mark.parametrize(
     "value",
-    [True, False, math.nan, math.inf, -math.inf, 10**400, "1", None, [1], 1j, np.zeros(2), np.float32(1), torch.tensor(1.0)],
+    [True, False, math.nan, math.inf, -math.inf, 10**400, "1", None, [1], 1j, np.zeros(2), torch.tensor(1.0)],
     ids=lambda value: repr(value)[:20],
 )
 def test_what_is_no_finite_number(value):

@@ -182,7 +182,8 @@ def good_images():
     yield "mode_CMYK.jpg", encode(rgb.convert("CMYK"), "JPEG", quality=100, subsampling=0), FOUR, 3
     yield "mode_CMYK.tiff", encode(rgb.convert("CMYK"), "TIFF"), FOUR, 0
     yield "mode_YCbCr.jpg", encode(rgb.convert("YCbCr"), "JPEG", quality=100, subsampling=0), FOUR, 3
-    yield "mode_YCbCr.tiff", encode(rgb.convert("YCbCr"), "TIFF"), FOUR, 3
+    if int(PIL.__version__.split(".")[0]) >= 13:  # before, Pillow could not read what it wrote
+        yield "mode_YCbCr.tiff", encode(rgb.convert("YCbCr"), "TIFF"), FOUR, 3
     yield "mode_LAB.tiff", encode(flat("LAB", (255, 128, 128)), "TIFF"), WHITE, 2
     yield "mode_I16.png", encode(gray16(32768), "PNG"), (32768 / 257,) * 3, 0
     yield "mode_I16_white.png", encode(gray16(65535), "PNG"), WHITE, 0

@@ -515,3 +515,32 @@ def test_items_that_are_no_frames_are_named(frames):
     for wrong in ((frames[0], 1), frames[0][:, :, :12]):
         with pytest.raises(ImageError, match="frame 3"):
             colorizer().evaluate([*items[:3], wrong, *items])
+
+
+def test_ink_of_any_color_on_nothing_is_a_drawing():
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[20:22, 8:56] = pixels[8:56, 30:32] = (255, 255, 255, 255)
+    white = PIL.Image.fromarray(pixels)
+    pixels = pixels.copy()
+    pixels[..., :3] = 0
+    model = colorizer("canny")
+    assert torch.equal(model.colorize_drawing(white), model.colorize_drawing(PIL.Image.fromarray(pixels)))
+
+
+def test_arguments_of_measuring(frames):
+    model = colorizer()
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="batch_size"):
+            model.evaluate(frames, batch_size=size)
+    with pytest.raises(ValueError, match="indices"):
+        model.compare(frames, [])
+    with pytest.raises(ValueError, match="seed"):
+        Colorizer(seed=2**64)
+    with pytest.raises(ModelError, match="path"):
+        Colorizer.load(None)
+
+
+def test_a_recipe_of_numpy_numbers_is_saved(tmp_path):
+    recipe = ColorizerRecipe(width=np.int64(4), generator_lr=np.float32(0.5))
+    Colorizer(size=np.int64(16), recipe=recipe).save(tmp_path / "model.safetensors")
+    assert Colorizer.load(tmp_path / "model.safetensors").recipe == recipe

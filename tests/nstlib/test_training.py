@@ -663,3 +663,21 @@ def test_items_that_are_no_frames_are_named(frames, fabric):
     for wrong in ((items[0], 1), items[0][:, :, :12]):
         with pytest.raises(ImageError, match="frame 7"):
             tiny(epochs=1).fit([*items[:7], wrong], fabric=fabric, progress=False)
+
+
+def test_more_epochs_of_an_unfinished_training_are_told_to_wait(frames, fabric, tmp_path):
+    recipe = ColorizerRecipe(width=4, epochs=3, batch_size=8)
+
+    class Stop(Exception):
+        pass
+
+    def stop(model):
+        raise Stop
+
+    with pytest.raises(Stop):
+        Colorizer(size=16, recipe=recipe).fit(frames, folder=tmp_path, fabric=fabric, progress=False, callback=stop)
+    longer = dataclasses.replace(recipe, epochs=5)
+    with pytest.raises(ModelError, match="1 of 3 epochs") as caught:
+        Colorizer(size=16, recipe=longer).fit(frames, folder=tmp_path, fabric=fabric, progress=False)
+    assert "another folder" not in str(caught.value)
+    assert len(Colorizer(size=16, recipe=recipe).fit(frames, folder=tmp_path, fabric=fabric, progress=False)) == 3

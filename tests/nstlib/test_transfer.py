@@ -740,3 +740,10 @@ def test_data_in_an_arguments_place_do_not_appear_either(content, style, name, d
     with pytest.raises(ValueError, match=name.split("_")[0]) as caught:
         StyleTransfer(content, style, **{**SHALLOW, name: data})
     assert len(str(caught.value)) < 500
+
+
+def test_a_content_file_that_goes_away_costs_nothing(tmp_path, photo):
+    path = tmp_path / "photo.png"
+    nstlib.save_image(photo, path)
+    result = stylize(path, photo, size=64, steps=2, progress=False, callback=lambda transfer: path.unlink(missing_ok=True))
+    assert result.image.shape[3] == 64
