@@ -167,6 +167,8 @@ def check_images(images: Tensor, name: str = "images", channels: int = 3, batch:
     shape = f"({batch or 'B'}, {channels}, H, W)"
     if not isinstance(images, Tensor):
         raise ImageError(f"{name}: expected a tensor of shape {shape}, got {type(images).__name__}")
+    if not _in_memory(images):
+        raise ImageError(f"{name}: expected a tensor with its values in memory, got layout {images.layout} on {images.device}")
     if images.ndim != 4 or images.shape[1] != channels or not images.shape[0] or (batch and images.shape[0] != batch):
         raise ImageError(f"{name}: expected shape {shape}, got {tuple(images.shape)}")
     if not images.is_floating_point():
@@ -216,9 +218,14 @@ def shape_with(image: Tensor, shorter: int) -> tuple[int, int]:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """An image (1, 3, H, W) as NumPy, matplotlib and Pillow have it: (H, W, 3), 0-255, clipped and rounded."""
-    if isinstance(image, Tensor) and image.is_floating_point():
+    if isinstance(image, Tensor) and image.is_floating_point() and _in_memory(image):
         image = image.detach().cpu().clamp(0, 1)  # NaN stays NaN, and is refused next
     return (check_image(image)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    """Whether a tensor has values, one beside the other: no sparse tensor, none on the meta device."""
+    return tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _read(

@@ -77,6 +77,8 @@ def read_sources(
         raise ValueError("style is an empty list")
     names = ["style"] if len(given) == 1 else [f"style[{i}]" for i in range(len(given))]
     styles = [as_image(s, name).to(device) for s, name in zip(given, names, strict=True)]
+    if not isinstance(preserve_color, bool):
+        raise ValueError(f"preserve_color must be True or False, not {shown(preserve_color)}")
     if preserve_color:
         styles = [_match_luma(s, content_image) for s in styles]
     return Sources(
@@ -84,7 +86,7 @@ def read_sources(
         styles=styles,
         blend=_check_blend(style_blend, len(styles)),
         masks=None if masks is None else _check_masks(masks, len(styles), device),
-        preserve_color=bool(preserve_color),
+        preserve_color=preserve_color,
     )
 
 

@@ -749,3 +749,11 @@ def test_alpha_that_cannot_be_saved(tmp_path):
         with pytest.raises(ImageError):
             save_image(image, tmp_path / name, alpha=wrong)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.to_sparse, lambda image: image.to("meta")], ids=["sparse", "meta"])
+def test_a_tensor_without_values_in_memory_is_no_image(change, tmp_path):
+    image = change(torch.rand(1, 3, 8, 8))
+    for use in (check_image, to_uint8, lambda image: save_image(image, tmp_path / "a.png")):
+        with pytest.raises(ImageError, match="memory"):
+            use(image)
