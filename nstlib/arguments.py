@@ -49,7 +49,8 @@ def number(value: float, name: str, least: float = -math.inf, above: float = -ma
     if not above < value < below:
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
         raise ValueError(f"{name} must be {' and '.join(limits)}, not {shown(value)}")
-    return value if isinstance(value, int | float) else float(value)
+    small = isinstance(value, int) and abs(value) < 2**53  # larger ones do not fit into a tensor's arithmetic
+    return value if small else float(value)
 
 
 def weight(value: float, name: str) -> float:

@@ -53,6 +53,7 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         ImageError: not such images.
         ValueError: ``sigma`` is negative, or not 0 <= low <= high.
     """
+    low, high = number(low, "Canny's low"), number(high, "Canny's high")
     if not 0 <= low <= high:
         raise ValueError(f"Canny's thresholds must be 0 <= low <= high, not {shown(low)} and {shown(high)}")
     with torch.no_grad():
@@ -85,7 +86,7 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
         ImageError: not such images.
         ValueError: ``sigma`` or ``threshold`` is negative.
     """
-    number(threshold, "Sobel's threshold", least=0)
+    threshold = number(threshold, "Sobel's threshold", least=0)
     down, right = gradient(_gaussian(luma_bt709(_exact(check_images(image))), sigma, "replicate"))
     # the small number keeps the square root's slope finite where the image is flat
     magnitude = (((down / 4) ** 2 + (right / 4) ** 2) / 2 + 1e-12).sqrt()
@@ -128,11 +129,9 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
         ImageError: not such images.
         ValueError: a parameter is out of its range.
     """
-    number(sigma, "XDoG's sigma", above=0)
-    number(k, "XDoG's k", above=1)
-    number(p, "XDoG's p", least=0)
-    number(epsilon, "XDoG's epsilon")
-    number(phi, "XDoG's phi", least=0)
+    sigma, k = number(sigma, "XDoG's sigma", above=0), number(k, "XDoG's k", above=1)
+    p, phi = number(p, "XDoG's p", least=0), number(phi, "XDoG's phi", least=0)
+    epsilon = number(epsilon, "XDoG's epsilon")
     gray = luma_bt709(_exact(check_images(image)))  # p times a small difference: half precision would lose it
     sharp = (1 + p) * _gaussian(gray, sigma, "replicate") - p * _gaussian(gray, k * sigma, "replicate")
     return torch.where(sharp >= epsilon, 1.0, 1 + torch.tanh(phi * (sharp - epsilon))).to(image.dtype)
@@ -293,7 +292,7 @@ class Condition:
         settings: of the operator, as in its function: ``sigma``, ``low``, ``high``, ...
 
     Raises:
-        ValueError: no such operator or setting, a setting is no number, or ``supersample`` is not a whole number of 1 or more.
+        ValueError: no such operator or setting, a setting is no number, or ``supersample`` is not a whole number of 1 to 16.
     """
 
     def __init__(self, operator: str = "grayscale", *, supersample: int = 1, **settings: float):
@@ -302,7 +301,7 @@ class Condition:
         if unknown:
             raise ValueError(f"{operator} has no setting {', '.join(sorted(unknown))}")
         self.operator = operator
-        self.supersample = whole_number(supersample, "supersample", 1)
+        self.supersample = whole_number(supersample, "supersample", 1, 16)
         self.settings = {name: number(value, f"{operator}'s {name}") for name, value in settings.items()}
 
     def __call__(self, image: Tensor) -> Tensor:

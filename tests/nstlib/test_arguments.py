@@ -68,7 +68,7 @@ def test_what_is_no_whole_number(value):
     ],
 )
 def test_numbers_within_their_limits(value, limits):
-    assert number(value, "sigma", **limits) is value
+    assert number(value, "sigma", **limits) == value
 
 
 @pytest.mark.parametrize(
