@@ -146,6 +146,8 @@ class FeatureExtractor(nn.Module):
                         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                         nn.init.zeros_(module.get_parameter("bias"))
             return "torchvision"
+        if not isinstance(weights, str | os.PathLike):
+            raise ValueError(f"weights must be 'imagenet', 'torchvision', a path or None, not {shown(weights)}")
         if weights == "torchvision":
             tensors, preprocessing = _torchvision_weights(self.arch), "torchvision"
         else:

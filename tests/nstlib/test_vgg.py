@@ -5,6 +5,7 @@ import re
 from email.message import Message
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -401,3 +402,9 @@ def test_integers_are_refused(dtype):
     extractor = FeatureExtractor(weights=None, layers=["relu1_1"])
     with pytest.raises(ImageError, match=str(dtype).removeprefix("torch.")):
         extractor(torch.ones(1, 3, 8, 8, dtype=dtype))
+
+
+@pytest.mark.parametrize("weights", [1, {}, [], np.int64(3), b"x"], ids=repr)
+def test_weights_that_are_no_path(weights):
+    with pytest.raises(ValueError, match="weights"):
+        FeatureExtractor(weights=weights)
