@@ -31,7 +31,7 @@ def training(size: int) -> None:
     colorizer.fit(nstlib.AnimeFrames("train", size, 64))
 
 
-JOBS = [(style_transfer, size) for size in (256, 512, 1024)] + [(training, size) for size in (64, 128)]  # pixels
+JOBS = [(style_transfer, size) for size in (256, 512, 1024)] + [(training, size) for size in (64, 256)]  # pixels
 
 
 def peak(job: tuple[Callable[[int], None], int]) -> float:

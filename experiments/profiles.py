@@ -39,6 +39,7 @@ class Profile:
     live_frames: int  # an epoch of the short training inside a notebook, at the same size
     live_epochs: int
     test_frames: int  # held-out frames that Table 1 is measured on
+    ablation_size: int  # shorter side of the frames of the variants in notebooks 09 to 12
     ablation_frames: int  # an epoch of the variants in notebooks 09 to 12
     ablation_epochs: int
     patches: int  # medical ones, all of them
@@ -66,6 +67,7 @@ PROFILES = {
         live_frames=32,
         live_epochs=2,
         test_frames=8,
+        ablation_size=32,
         ablation_frames=32,
         ablation_epochs=2,
         patches=16,
@@ -84,13 +86,14 @@ PROFILES = {
         lab_size=224,
         lab_steps=90,
         lab_chunk=20,
-        frame_size=64,
+        frame_size=256,
         frame_recipe="laptop",
-        frames_per_epoch=2400,
+        frames_per_epoch=4000,
         frame_epochs=30,
         live_frames=480,
         live_epochs=3,
         test_frames=512,
+        ablation_size=64,
         ablation_frames=960,
         ablation_epochs=10,
         patches=480,
@@ -116,6 +119,7 @@ PROFILES = {
         live_frames=1600,
         live_epochs=3,
         test_frames=512,
+        ablation_size=256,
         ablation_frames=5008,
         ablation_epochs=30,
         patches=480,

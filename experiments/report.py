@@ -13,7 +13,7 @@ from torch import Tensor
 
 from experiments.profiles import FIGURES
 from experiments.records import mean_and_sd, spread
-from experiments.variants import LINE_ART, LINES, TUNED, VARIANTS, datasets
+from experiments.variants import LINE_ART, LINES, TUNED, VARIANTS
 from nstlib.images import load_image
 
 RECORDS = FIGURES / "ablations.json"
@@ -103,10 +103,9 @@ def examples(name: str, folder: Path = EXAMPLES) -> dict[str, Tensor]:
     Raises:
         nstlib.ImageError: it is not in ``folder``.
     """
-    variant, colorized = VARIANTS[name], colorized_examples(name, folder)
-    test = datasets(variant, colorized.shape[2], 0, 1, 1, len(colorized))["test"]
-    frames = torch.stack([test[i] for i in range(len(test))])
-    return {"condition": variant.condition(frames), "truth": variant.condition.downsample(frames), "colorized": colorized}
+    variant = VARIANTS[name]
+    condition, truth = (colorized_examples(title, folder) for title in (variant.inputs, f"{variant.group}-truth"))
+    return {"condition": condition[:, :1], "truth": truth, "colorized": colorized_examples(name, folder)}
 
 
 def colorized_examples(name: str, folder: Path = EXAMPLES) -> Tensor:
@@ -118,8 +117,14 @@ def colorized_examples(name: str, folder: Path = EXAMPLES) -> Tensor:
     Raises:
         nstlib.ImageError: it is not in ``folder``.
     """
-    sheet = load_image(folder / f"{name}.png")
-    return torch.cat(sheet.split(sheet.shape[2], dim=3))
+    pictures = load_image(sheet(name, folder))
+    return torch.cat(pictures.split(pictures.shape[2], dim=3))
+
+
+def sheet(name: str, folder: Path = EXAMPLES) -> Path:
+    """Where the examples of a variant are kept, or ``Variant.inputs``, or a group's ground truth; large ones as JPEG."""
+    large = name.startswith("full-") or (name in VARIANTS and VARIANTS[name].group == "full")
+    return folder / f"{name}.{'jpg' if large else 'png'}"
 
 
 def variant_table(

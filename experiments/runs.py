@@ -14,17 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments import report
 from experiments.profiles import Profile
 from experiments.records import device_name, means
-from experiments.table1 import CONDITIONS
-from experiments.variants import LINES, MEDICAL_SIZE, TUNED, VARIANTS, Variant, build, datasets
+from experiments.variants import CONDITIONS, LINES, MEDICAL_SIZE, TUNED, VARIANTS, Variant, build, datasets
 from nstlib.cyclegan import CycleGAN
+from nstlib.datasets import CachedFrames
 from nstlib.images import save_image
 from nstlib.metrics import PerceptualDistance, edge_agreement, measure
 from nstlib.model import ColorizationModel
 from nstlib.training import Frames
 
-EXAMPLES = 8  # test frames that are kept as pictures
+EXAMPLES = 8  # test frames that are kept as pictures; of large ones half as many
+POOL = 2400  # training frames that are composed, and kept in memory
 BATCH = 32  # frames that are measured at a time
 TUNING_SEED = 100  # no run on record has it
 
@@ -45,14 +47,17 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         nstlib.ModelError: training diverged, or ``folder`` holds another training.
     """
     variant = VARIANTS[name]
-    size = MEDICAL_SIZE if variant.share else profile.frame_size
+    size = {"full": profile.frame_size, "medical": MEDICAL_SIZE, "small": profile.ablation_size}[variant.group]
     model = build(variant, size, profile.ablation_epochs * variant.longer, seed)
     per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
     epochs = model.recipe.epochs
-    sets = datasets(variant, size, seed, epochs * per_epoch, profile.patches, profile.test_frames)
+    sets = datasets(variant, size, seed, min(POOL, epochs * per_epoch), profile.patches, profile.test_frames)
     before = model.evaluate(sets["validation"])
     history = model.fit(
-        sets["train"], frames_per_epoch=per_epoch, validation=sets["validation"], folder=folder / f"{name}-seed{seed}"
+        CachedFrames(sets["train"], variant.condition),
+        frames_per_epoch=per_epoch,
+        validation=sets["validation"],
+        folder=folder / f"{name}-seed{seed}",
     )
     if seed == 0:
         _keep_examples(name, model, sets["test"], profile.figures / "ablations")
@@ -92,9 +97,9 @@ def tune(name: str, profile: Profile, folder: Path) -> dict[str, dict[str, float
     tuning, results = TUNED[name], {}
     for value in tuning.choices:
         variant = Variant("09", CONDITIONS["canny"], {**tuning.changes, tuning.setting: value})
-        model = build(variant, profile.frame_size, profile.ablation_epochs, TUNING_SEED)
+        model = build(variant, profile.ablation_size, profile.ablation_epochs, TUNING_SEED)
         frames = profile.ablation_epochs * profile.ablation_frames
-        sets = datasets(variant, profile.frame_size, TUNING_SEED, frames, 0, profile.test_frames)
+        sets = datasets(variant, profile.ablation_size, TUNING_SEED, frames, 0, profile.test_frames)
         run_folder = folder / (f"tune-{name}-{value:g}" if value else "tune-0")
         model.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=run_folder)
         found = results[f"{value:g}"] = measure_all(model, sets["validation"])
@@ -140,12 +145,19 @@ def _perceptual_distance() -> PerceptualDistance:
 
 
 def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: Path) -> None:
-    """Save the first frames as colorized, side by side; of a CycleGAN also the lines that it draws."""
-    examples = model.compare(frames, range(min(EXAMPLES, len(frames))))
-    sheets = {name: examples["colorized"]}
+    """Save the first frames, each kind of picture side by side: as colorized, what that was made from, and the ground truth,
+    which other variants have in common; of a CycleGAN also the lines that it draws."""
+    variant = VARIANTS[name]
+    count = EXAMPLES // 2 if variant.group == "full" else EXAMPLES
+    examples = model.compare(frames, range(min(count, len(frames))))
+    sheets = {
+        name: examples["colorized"],
+        variant.inputs: examples["condition"].expand(-1, 3, -1, -1),
+        f"{variant.group}-truth": examples["truth"],
+    }
     if isinstance(model, CycleGAN):
         sheets[f"{name}-there-and-back"] = model.draw(examples["colorized"]).cpu().expand(-1, 3, -1, -1)
         sheets[f"{name}-drawn"] = model.draw(examples["truth"]).cpu().expand(-1, 3, -1, -1)
     folder.mkdir(parents=True, exist_ok=True)
     for title, images in sheets.items():
-        save_image(torch.cat(list(images), dim=2)[None], folder / f"{title}.png")
+        save_image(torch.cat(list(images), dim=2)[None], report.sheet(title, folder))

@@ -20,8 +20,7 @@ from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.edges import Condition
 
 POSTER = {"grayscale": 0.632, "canny": 0.32}  # accuracy after 30 epochs
-# lines are found at twice the size, so that fine ones stay apart in small frames
-CONDITIONS = {"grayscale": Condition("grayscale"), "canny": Condition("canny", sigma=1.0, supersample=2)}
+CONDITIONS = {"grayscale": Condition("grayscale"), "canny": Condition("canny", sigma=1.0)}
 NAMES = {"grayscale": "Grayscale", "canny": "Line-art"}
 SPLITS = ("shots", "scenes", "train")  # in the order of a record
 TEST_SEED = 1  # trainings use 0, 1, ..., too, but their split shares no shot with the test splits
@@ -31,7 +30,7 @@ FRESH_SEED = 10_000  # of frames from the training split that no training has se
 def held_out(colorizer: Colorizer, split: str = "shots", length: int = 512) -> AnimeFrames:
     """The frames on which ``colorizer`` is measured, in the size that it takes; from "train", frames that it has not seen."""
     seed = FRESH_SEED if split == "train" else TEST_SEED
-    return AnimeFrames(split, colorizer.size * colorizer.condition.supersample, length, seed=seed)
+    return AnimeFrames(split, colorizer.frame_size, length, seed=seed)
 
 
 def measure_run(colorizer: Colorizer, run: str, frames_per_epoch: int, test_length: int) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.table1 import CONDITIONS, TEST_SEED
+from experiments.table1 import CONDITIONS as TABLE1
+from experiments.table1 import TEST_SEED
 from nstlib.anime import AnimeFrames
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
@@ -22,15 +23,26 @@ from nstlib.recipe import TrainingRecipe
 from nstlib.training import Frames
 
 VALIDATION_FRAMES = 64
-MEDICAL_SIZE = 64  # pixels, the size of the shipped colorizers, in every profile
+MEDICAL_SIZE = 256  # pixels, the size of the shipped colorizers, in every profile
 MEDICAL_LR = 2e-3  # of the generator; the laptop recipe's is for training from scratch
 SHARES = (0.1, 0.3, 1.0)  # of the medical patches
 
 # Chosen on validation frames by `python -m experiments --tune`, with a seed of its own. The weights are of losses that the
 # poster does not use. Beside L1: the largest weight that costs less than a fiftieth of the poster's accuracy. Without L1: the
-# weight with the best accuracy. OUTPUT_GAIN is the start with the best accuracy.
+# weight with the best accuracy. The start is that of the laptop recipe, ``output_gain`` 0.1.
 PERCEPTUAL_WEIGHT, GRADIENT_WEIGHT = 1.0, 100.0
-OUTPUT_GAIN = 0.1
+
+# Small frames need no folding. Lines are found at twice the size, so that fine ones stay apart.
+SMALL = replace(
+    RECIPES["laptop"],
+    fold=1,
+    discriminator_halvings=3,
+    discriminator_norm="batch",
+    discriminator_lr=5e-4,
+    adversarial_every=1,
+    generator_steps=2,
+)
+CONDITIONS = {"grayscale": Condition("grayscale"), "canny": Condition("canny", sigma=1.0, supersample=2)}
 
 
 @dataclass(frozen=True)
@@ -88,17 +100,38 @@ class Variant:
     start: str | None = None  # the asset whose weights are fine-tuned; None trains from scratch
     longer: int = 1  # times as many epochs as the profile has
 
+    @property
+    def group(self) -> str:
+        """Variants whose test frames are the same: "full", of the size of the shipped colorizers; "small"; or "medical"."""
+        return {"06": "full", "12": "medical"}.get(self.notebook, "small")
+
+    @property
+    def inputs(self) -> str:
+        """The group, and what its frames are turned into: variants that have it in common are given the same."""
+        return f"{self.group}-{self.condition.operator}" + ("-lines" if self.condition.settings.get("threshold") else "")
+
     def recipe(self, epochs: int) -> TrainingRecipe:
         """The laptop recipe, or CycleGAN's, with this variant's changes and ``epochs`` epochs.
 
-        Every colorizer begins near gray (``OUTPUT_GAIN``). He's initial weights begin with colors outside sRGB. VGG's features
+        Every colorizer begins near gray (``output_gain``). He's initial weights begin with colors outside sRGB. VGG's features
         say little about those, so that without L1 the generator never left them: it gave one pattern for every condition.
         """
-        base = CycleRecipe() if self.model is CycleGAN else replace(RECIPES["laptop"], output_gain=OUTPUT_GAIN)
+        if self.model is CycleGAN:
+            base: TrainingRecipe = CycleRecipe()
+        else:
+            base = SMALL if self.group == "small" else RECIPES["laptop"]
         return replace(base, epochs=epochs, **self.changes)
 
 
+LAMBDAS: dict[str, dict[str, Any]] = {  # what notebook 06 compares, at full size: the weight of L1 beside a GAN of weight 1
+    "lambda-0": {"l1_weight": 0.0},
+    "lambda-10": {"l1_weight": 10.0},
+    "lambda-100": {},
+    "l1-alone": {"adversarial_weight": 0.0},
+}
+
 VARIANTS: dict[str, Variant] = {
+    **{name: Variant("06", TABLE1["canny"], {**changes, "adversarial_every": 1}) for name, changes in LAMBDAS.items()},
     **{f"{name}-{loss}": Variant("09", CONDITIONS[name], changes) for name in CONDITIONS for loss, changes in LOSSES.items()},
     "canny-cyclegan": Variant("10", CONDITIONS["canny"], {}, CycleGAN),
     "canny-cyclegan-long": Variant("10", CONDITIONS["canny"], {}, CycleGAN, longer=5),  # is it only a matter of steps?
@@ -110,15 +143,15 @@ VARIANTS: dict[str, Variant] = {
     "mixed-l1-gan": Variant("11", Condition("mixed", supersample=2), {}),
     **{
         f"medical-{name}-{origin}-{share:.0%}".replace("%", ""): Variant(
-            "12", CONDITIONS[name], {"generator_lr": MEDICAL_LR}, share=share, start=start, longer=2
+            "12", TABLE1[name], {"generator_lr": MEDICAL_LR}, share=share, start=start, longer=2
         )
-        for name in CONDITIONS
+        for name in TABLE1
         for origin, start in (("scratch", None), ("anime", f"colorizer-{name}"))
         for share in SHARES
     },
     **{  # does the comparison depend on the learning rate?
-        f"medical-{name}-scratch-100-{speed}": Variant("12", CONDITIONS[name], {"generator_lr": lr}, share=1.0, longer=2)
-        for name in CONDITIONS
+        f"medical-{name}-scratch-100-{speed}": Variant("12", TABLE1[name], {"generator_lr": lr}, share=1.0, longer=2)
+        for name in TABLE1
         for speed, lr in (("slower", MEDICAL_LR / 2), ("faster", RECIPES["laptop"].generator_lr))
     },
 }

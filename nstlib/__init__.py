@@ -5,6 +5,7 @@ from nstlib.anime import AnimeFrames
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.cyclegan import CycleGAN, CycleRecipe
+from nstlib.datasets import CachedFrames
 from nstlib.edges import Condition
 from nstlib.frames import FrameFolder, PairFolder, VideoFrames
 from nstlib.images import ImageError, load_alpha, load_image, save_image
@@ -28,6 +29,7 @@ from nstlib.vgg import FeatureExtractor
 __all__ = [
     "AnimeFrames",
     "AssetError",
+    "CachedFrames",
     "Colorizer",
     "ColorizerRecipe",
     "Condition",

@@ -21,16 +21,19 @@ from nstlib.arguments import choice, shown, whole_number
 from nstlib.assets import asset_path
 from nstlib.files import atomic_write
 
-CANVAS = (1280, 720)  # width and height of the backgrounds, in pixels; a character stands on the canvas at its own size
+# Width and height of the canvas, which is the background, in pixels; a character stands on it at its own size. Every background
+# has this height; one that WIDTHS names is wider.
+CANVAS = (1280, 720)
+WIDTHS = {"campus": 5842}
 ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
 BAND = 64  # camera centers are told apart by bands of so many canvas pixels, across
 
 # What each split may draw. "shots" is the poster's kind of test set: other frames of the same show; expressions and camera
-# centres are new. "scenes" is a place and a character that no other split has. "validation" is for choosing settings.
+# centers are new. "scenes" is a place and a character that no other split has. "validation" is for choosing settings.
 TRAIN, VALIDATION, SHOTS = (0, 1, 2), (3,), (4,)
 SPLITS: dict[str, dict[str, Any]] = {
     "train": {
-        "backgrounds": ("club", "lecturehall", "meadow"),
+        "backgrounds": ("club", "lecturehall", "meadow", "campus"),
         "characters": {
             "sylvie-blue": ("giggle", "normal"),
             "sylvie-green": ("giggle", "normal"),
@@ -39,12 +42,12 @@ SPLITS: dict[str, dict[str, Any]] = {
         "bands": TRAIN,
     },
     "validation": {
-        "backgrounds": ("club", "lecturehall", "meadow"),
+        "backgrounds": ("club", "lecturehall", "meadow", "campus"),
         "characters": {"sylvie-blue": ("surprised",), "sylvie-green": ("surprised",), "eileen": ("happy",)},
         "bands": VALIDATION,
     },
     "shots": {
-        "backgrounds": ("club", "lecturehall", "meadow"),
+        "backgrounds": ("club", "lecturehall", "meadow", "campus"),
         "characters": {"sylvie-blue": ("smile",), "sylvie-green": ("smile",), "eileen": ("vhappy",)},
         "bands": SHOTS,
     },
@@ -66,7 +69,7 @@ class Shot:
 
     background: str
     actors: tuple[tuple[str, float], ...]
-    centre: tuple[float, float]
+    center: tuple[float, float]
     height: float  # of what the camera sees
     flip: bool
 
@@ -117,32 +120,41 @@ class AnimeFrames(Dataset[Tensor]):
             raise IndexError(f"there are {self.length} frames, no frame {index}")
         choices = SPLITS[self.split]
         rng = np.random.default_rng((self.seed, list(SPLITS).index(self.split), index % self.length))
+        background = str(rng.choice(choices["backgrounds"]))
+        canvas_width = WIDTHS.get(background, CANVAS[0])
         # frames wider than 3 to 2 are seen a little nearer: else the camera could not leave the canvas's middle
         nearest = ZOOM[0] * max(1.0, self.size[1] / self.size[0] / 1.5)
         height = CANVAS[1] / float(np.exp(rng.uniform(np.log(nearest), np.log(ZOOM[1]))))
         width = height * self.size[1] / self.size[0]
-        x = rng.uniform(width / 2, CANVAS[0] - width / 2)
+        x = rng.uniform(width / 2, canvas_width - width / 2)
         while band(x) not in choices["bands"]:
-            x = rng.uniform(width / 2, CANVAS[0] - width / 2)
-        y = rng.uniform(height / 2, CANVAS[1] - height / 2)
-        names = rng.permutation(list(choices["characters"]))[: rng.integers(1, 3)]
-        places = rng.permutation([-1, 1])[: len(names)] * rng.uniform(0, 0.4, len(names))
+            x = rng.uniform(width / 2, canvas_width - width / 2)
+        y = height / 2 + (CANVAS[1] - height) * rng.uniform() ** 2  # squared: faces, which are high up, are mostly in the frame
+        order = rng.permutation(list(choices["characters"]))
+        # nobody meets herself in another dress, and nobody hides the other
+        others = [name for name in order if _person(name) != _person(order[0])]
+        names = [order[0], *others[: rng.integers(2)]]
+        places = rng.permutation([-1, 1])[: len(names)] * rng.uniform(0.15 if len(names) > 1 else 0, 0.4, len(names))
         actors = tuple(
             (f"{name}-{rng.choice(choices['characters'][name])}", float(x + place * width))
             for name, place in zip(names, places, strict=True)
         )
-        return Shot(str(rng.choice(choices["backgrounds"])), actors, (x, y), height, bool(rng.integers(2)))
+        return Shot(background, actors, (x, y), height, bool(rng.integers(2)))
+
+
+def _person(character: str) -> str:
+    return character.partition("-")[0]
 
 
 def band(x: float) -> int:
-    """Which kind of band a camera centre lies in, 0 to 4: the canvas's width is divided into bands, kinds repeating."""
+    """Which kind of band a camera center lies in, 0 to 4: the canvas's width is divided into bands, kinds repeating."""
     return int(x // BAND) % len((*TRAIN, *VALIDATION, *SHOTS))
 
 
 def render(shot: Shot, size: tuple[int, int]) -> PIL.Image.Image:
     """Draw a shot, RGB, ``size`` is (height, width) in pixels."""
     scale = size[0] / shot.height
-    left, top = shot.centre[0] - size[1] / scale / 2, shot.centre[1] - shot.height / 2
+    left, top = shot.center[0] - size[1] / scale / 2, shot.center[1] - shot.height / 2
     frame = PIL.Image.new("RGB", size[::-1])
     for name, x in ((shot.background, None), *shot.actors):
         full = _levels(name)[0]
@@ -166,24 +178,35 @@ def _paste(frame: PIL.Image.Image, name: str, left: float, top: float, scale: fl
         return
     level = min(len(levels) - 1, max(0, int(np.log2(1 / scale))))  # the smallest that is no smaller than what is wanted
     source = levels[level]
-    factors = (source.width / width, source.height / height)
+    # not source.width / width: the last column of a level may stand for less than a whole one, which would shift a wide picture
+    factor = 1 / (scale * 2**level)
     window = (
-        max(0.0, (box[0] - left) * factors[0]),
-        max(0.0, (box[1] - top) * factors[1]),
-        min(float(source.width), (box[2] - left) * factors[0]),
-        min(float(source.height), (box[3] - top) * factors[1]),
+        max(0.0, (box[0] - left) * factor),
+        max(0.0, (box[1] - top) * factor),
+        min(float(source.width), (box[2] - left) * factor),
+        min(float(source.height), (box[3] - top) * factor),
     )
     piece = source.resize((box[2] - box[0], box[3] - box[1]), PIL.Image.Resampling.HAMMING, box=window)
-    frame.paste(piece, box[:2], piece if piece.mode == "RGBA" else None)
+    if piece.mode == "RGB":
+        frame.paste(piece, box[:2])
+    else:
+        piece = piece.convert("RGBA")
+        frame.paste(piece, box[:2], piece)
 
 
 @cache
 def _levels(name: str) -> list[PIL.Image.Image]:
-    """The picture at full, half, quarter and eighth size: composing small frames from small pictures is fast."""
+    """The picture at full, half, quarter and eighth size: composing small frames from small pictures is fast.
+
+    A sprite's colors are multiplied by its opacity already (mode RGBa): otherwise every call of ``resize`` would first multiply
+    the whole picture.
+    """
     with PIL.Image.open(asset_path(name)) as image:
         image.load()
-    image = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
-    return [image, *(image.reduce(2**level) for level in (1, 2, 3))]
+    sprite = image.mode == "RGBA"
+    image = image.convert("RGBA" if sprite else "RGB")
+    levels = [image, *(image.reduce(2**level) for level in (1, 2, 3))]
+    return [level.convert("RGBa") for level in levels] if sprite else levels
 
 
 # What sample_clip shows: background, character, where the camera is and how far it goes while the scene lasts
@@ -199,18 +222,18 @@ _CLIP = (
 def sample_clip(path: str | os.PathLike[str]) -> None:
     """Write ten seconds of the show, to try ``VideoFrames`` on: a talk in five scenes, cutting to and fro between two places.
 
-    In every scene the camera drifts past the speaker. 128 x 128 pixels, 12 frames a second; the path's ending says the
+    In every scene the camera drifts past the speaker. 256 x 256 pixels, 12 frames a second; the path's ending says the
     format (mp4, mkv, webm, ...).
 
     Raises:
         OSError: the path cannot be written.
     """
     with atomic_write(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(str(temporary), (128, 128), fps=12, macro_block_size=1)
+        writer = imageio_ffmpeg.write_frames(str(temporary), (256, 256), fps=12, macro_block_size=1)
         writer.send(None)
         for background, sprite, start, way in _CLIP:
             for i in range(24):
                 x = start + way * i / 24
                 shot = Shot(background, ((sprite, start + way / 2),), (x, 285.0), 540.0, flip=False)
-                writer.send(np.asarray(render(shot, (128, 128))).tobytes())
+                writer.send(np.asarray(render(shot, (256, 256))).tobytes())
         writer.close()

@@ -89,6 +89,7 @@ _ART = {
         "sylvie green surprised.png": "6d4c735652acaf30d2ff04fb4675659aca5051a9de2c761c6b186605c72a7f5a",
     },
     ("renpy-demo", "demo"): {
+        "bg panorama.webp": "e74a105cf33012119ae3ae6c09e04230d9582287c177f3b68e7d63717c573414",
         "eileen concerned.png": "48d6f42c490887077f18d03138ec41696f73ecbb8c40068c027f74e5c6525fb4",
         "eileen happy.png": "536f034b266f735c23a6dba1267d0e5e25f1bb86f26788919b98bf55730288b1",
         "eileen vhappy.png": "7abdf5e1f46f0d2eb882b1612673058e7c818aa553c139be41bbe43f3e1424ab",
@@ -96,9 +97,10 @@ _ART = {
         "lucy mad.png": "6362abbedd4db0fc2c7b5a046952c50a8051238cdd969300c2f3e10d95d20f64",
     },
 }
+_FILES = {"bg panorama.webp": "campus.webp"}  # members that are stored under another name than their own
 for (_package, _game), _members in _ART.items():
     for _member, _sha256 in _members.items():
-        _file = _member.removeprefix("bg ").replace(" ", "-")
+        _file = _FILES.get(_member, _member).removeprefix("bg ").replace(" ", "-")
         _origin = _RENPY.format(package=_package, game=_game, member=_member)
         ASSETS[_file.split(".")[0]] = Asset(f"frames/{_file}", _sha256, _origin, "Expat")
 

@@ -115,7 +115,7 @@ class CycleGAN(ColorizationModel):
         fake_colors, fake_lines = generator(real_lines, "to_colors"), generator(real_colors, "to_lines")
         losses = {}
 
-        if adversarial and trainer.discriminator_turn:
+        if adversarial and trainer.turn(self.recipe.generator_steps):
             pools = cast("dict[str, ImagePool]", self.discriminator.pools)
             pooled_colors = pools["colors"].query(fake_colors.detach().float())
             pooled_lines = pools["lines"].query(fake_lines.detach().float())

@@ -20,6 +20,7 @@ from nstlib.images import resize
 IMAGES = ("immunohistochemistry", "retina")
 TEST_SHARE = 0.35  # of an image's width, on the right
 MARGIN = 32  # pixels between the last training column and the first test column
+LARGEST = 128  # side in pixels of the largest patch that is cut
 ON_RETINA = 0.15  # a patch counts as lying on the retina if its darkest corner's mean is above this, in [0, 1]
 
 
@@ -28,11 +29,12 @@ class MedicalPatches(Dataset[Tensor]):
     the right of each image, with a margin between them that no patch touches.
 
     Patch ``i`` depends on ``split``, ``size``, ``seed`` and ``i`` only, so the first tenth of a dataset is a dataset of a tenth
-    the length. Images take turns. Patches are mirrored and turned by right angles at random: tissue has no up.
+    the length. Images take turns. Patches are mirrored and turned by right angles at random: tissue has no up. A patch larger
+    than 128 pixels is one of 128 enlarged: larger ones do not fit into the test columns.
 
     Args:
         split: "train" or "test".
-        size: side of the patches in pixels, 8 to 128.
+        size: side of the patches in pixels, 8 to 512.
         length: how many.
         seed: of their positions.
         images: which to take them from.
@@ -42,24 +44,26 @@ class MedicalPatches(Dataset[Tensor]):
     """
 
     def __init__(
-        self, split: str = "train", size: int = 64, length: int = 1000, seed: int = 0, images: tuple[str, ...] = IMAGES
+        self, split: str = "train", size: int = 256, length: int = 1000, seed: int = 0, images: tuple[str, ...] = IMAGES
     ):
         choice(split, "split", ("train", "test"))
-        whole_number(size, "size", 8, 128)
+        whole_number(size, "size", 8, 512)
         whole_number(length, "length", 1)
         whole_number(seed, "seed", 0)
         if not images or set(images) - set(IMAGES):
             raise ValueError(f"images must be some of {', '.join(IMAGES)}, not {shown(images)}")
         self.split, self.size, self.length, self.seed, self.images = split, size, length, seed, tuple(images)
+        self.cut = min(size, LARGEST)  # side of what is cut from the image
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Tensor:
         name, top, left, turns, mirrored = self.place(index)
-        patch = picture(name)[:, top : top + self.size, left : left + self.size]
+        patch = picture(name)[:, top : top + self.cut, left : left + self.cut]
         patch = torch.rot90(patch, turns, (1, 2))
-        return (patch.flip(2) if mirrored else patch).contiguous()
+        patch = patch.flip(2) if mirrored else patch
+        return resize(patch[None], (self.size, self.size))[0].clamp(0, 1).contiguous()
 
     def place(self, index: int) -> tuple[str, int, int, int, bool]:
         """Image, top, left, right angles turned, mirrored: of patch ``index``.
@@ -73,10 +77,10 @@ class MedicalPatches(Dataset[Tensor]):
         name = self.images[index % len(self.images)]
         image = picture(name)
         rng = np.random.default_rng((self.seed, index, self.split == "test"))
-        low, high = columns(name, self.split, self.size)
+        low, high = columns(name, self.split, self.cut)
         while True:
-            top, left = int(rng.integers(image.shape[1] - self.size + 1)), int(rng.integers(low, high + 1))
-            if _on_tissue(name, image[:, top : top + self.size, left : left + self.size]):
+            top, left = int(rng.integers(image.shape[1] - self.cut + 1)), int(rng.integers(low, high + 1))
+            if _on_tissue(name, image[:, top : top + self.cut, left : left + self.cut]):
                 return name, top, left, int(rng.integers(4)), bool(rng.integers(2))
 
 

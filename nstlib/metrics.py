@@ -39,7 +39,14 @@ def color_accuracy(pred: Tensor, target: Tensor, threshold: float = 2.0, channel
     _check_pair(pred, target)
     number(threshold, "threshold", least=0)
     choice(channels, "channels", ("lab", "ab"))
-    pred_lab, target_lab = rgb_to_lab(pred.float()).round(), rgb_to_lab(target.float()).round()
+    return _share_within(_rounded_lab(pred), _rounded_lab(target), threshold, channels)
+
+
+def _rounded_lab(image: Tensor) -> Tensor:
+    return rgb_to_lab(image.float()).round()
+
+
+def _share_within(pred_lab: Tensor, target_lab: Tensor, threshold: float, channels: str) -> Tensor:
     # L has a range of 100, a and b of 220; the small number is for values of 2.2 t that binary fractions just miss
     limits = pred_lab.new_tensor([threshold, *([2 * AB_RANGE / 100 * threshold] * 2)])[:, None, None] + 1e-4
     right = (pred_lab - target_lab).abs() <= limits
@@ -142,11 +149,13 @@ def measure(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
     Raises:
         ImageError: as ``color_accuracy`` and ``ssim``.
     """
+    _check_pair(pred, target)
+    labs = _rounded_lab(pred), _rounded_lab(target)  # once for all four: it is most of their work
     return {
-        "accuracy": color_accuracy(pred, target, 2),
-        "accuracy_5": color_accuracy(pred, target, 5),
-        "accuracy_ab": color_accuracy(pred, target, 2, "ab"),
-        "accuracy_ab_5": color_accuracy(pred, target, 5, "ab"),
+        "accuracy": _share_within(*labs, 2, "lab"),
+        "accuracy_5": _share_within(*labs, 5, "lab"),
+        "accuracy_ab": _share_within(*labs, 2, "ab"),
+        "accuracy_ab_5": _share_within(*labs, 5, "ab"),
         "psnr": psnr(pred, target),
         "ssim": ssim(pred, target),
     }

@@ -21,31 +21,22 @@ from torch import Tensor, nn
 
 from nstlib.arguments import shown, whole_number
 from nstlib.autograd import own_autograd
-from nstlib.color import luma_bt709, rgb_to_lab, scale_lab, scaled_lab_to_rgb
-from nstlib.datasets import CheckedFrames, Frames
+from nstlib.color import rgb_to_lab, scale_lab, scaled_lab_to_rgb
+from nstlib.datasets import CachedFrames, CheckedFrames, Frames
 from nstlib.devices import fast_precision
-from nstlib.edges import Condition, drawing_to_lines, is_drawing
+from nstlib.edges import Condition, drawing_to_lines, ink_on_paper, is_drawing
 from nstlib.files import atomic_write
 from nstlib.images import ImageError, Source, as_image, check_images, load_alpha, resize, shape_with
 from nstlib.metrics import color_accuracy, measure
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import ModelError, Trainer
+from nstlib.upsampling import guided_upsample
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 MOST = 10**9  # of a seed: others are derived from it
 METADATA = "nstlib.model"  # the key of the configuration in a saved file
-
-# The first version wrote "nstlib.Colorizer", with these names; its discriminator loss was half of Eq. (5)
-_OLD_METADATA = "nstlib.Colorizer"
-_OLD_NAMES = {
-    "detail": "supersample",
-    "paint_gain": "output_gain",
-    "structure_weight": "gradient_weight",
-    "chroma": "accuracy_ab",
-}
-_OLD_INK = {"canny": (0.128, 0.231)}  # measured on 256 frames as the shipped colorizer was trained on
 
 
 class ColorizationModel(ABC):
@@ -108,9 +99,9 @@ class ColorizationModel(ABC):
         return self.size * self.condition.supersample
 
     @property
-    def frame_channels(self) -> int:
-        """Of the frames that it trains on: RGB, or line-art beside RGB (``nstlib.PairFolder``)."""
-        return 4 if self.condition.operator == "given" else 3
+    def frame_channels(self) -> tuple[int, ...]:
+        """That the frames it trains on may have: RGB, or a condition beside RGB."""
+        return (4,) if self.condition.operator == "given" else (3, 4)
 
     def inputs(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames in RGB, [0, 1]: condition (B, 1, H, W) and CIELAB (B, 3, H, W), both in [-1, 1].
@@ -125,14 +116,14 @@ class ColorizationModel(ABC):
     def colorize(self, condition: Tensor) -> Tensor:
         """Color.
 
-        The network sees the condition with its shorter side at ``size`` pixels, as in training. The colors are brought back to
-        the condition's own size; a grayscale condition then gives its own luma (BT.709) to every pixel.
+        The network sees the condition with its shorter side at ``size`` pixels, as in training. Its colors are brought back to
+        the condition's own size: from line-art by interpolation, from grayscale by ``nstlib.upsampling.guided_upsample``.
 
         Args:
             condition: shape (B, 1, H, W) in [0, 1], of any size, ink on paper, as the operators in ``nstlib.edges`` give it.
 
         Returns:
-            Shape (B, 3, H, W), RGB in [0, 1].
+            Shape (B, 3, H, W), RGB in [0, 1]: at the trained size what the network gives; at others, grayscale is its luma.
 
         Raises:
             ImageError: not such a condition.
@@ -146,12 +137,9 @@ class ColorizationModel(ABC):
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_precision(device) == torch.bfloat16):
             fake = generator(scaled)
         colorized = scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
-        if small.shape == condition.shape:
-            return colorized
-        colorized = resize(colorized, (condition.shape[2], condition.shape[3]))
-        if self.condition.operator == "grayscale":
-            colorized = (colorized + condition - luma_bt709(colorized)).clamp(0, 1)
-        return colorized
+        if self.condition.operator == "grayscale" and small.shape != condition.shape:
+            return guided_upsample(colorized, condition)
+        return resize(colorized, (condition.shape[2], condition.shape[3]))
 
     def _warn_of_ink(self, condition: Tensor) -> None:
         """Line-art far darker or lighter than any that it was trained on comes out in the wrong colors.
@@ -170,7 +158,7 @@ class ColorizationModel(ABC):
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def colorize_image(self, image: Source) -> Tensor:
-        """Color a picture of any size from its gray or its lines, which are found at the size of training.
+        """Color a picture of any size: from its gray, which keeps all detail, or from its lines, found at the size of training.
 
         Args:
             image: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
@@ -198,6 +186,9 @@ class ColorizationModel(ABC):
     def colorize_drawing(self, drawing: Source) -> Tensor:
         """Color a drawing, scan or photograph of line-art, of any size and thickness; see ``nstlib.edges.drawing_to_lines``.
 
+        The network colors the drawing's lines at the size of training. The colors are resized to the drawing's, and its ink is
+        laid over them at full size, as sharp as it was drawn: colors times 1 - ink (``nstlib.edges.ink_on_paper``).
+
         Args:
             drawing: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
 
@@ -211,7 +202,8 @@ class ColorizationModel(ABC):
         alpha = None if isinstance(drawing, Tensor) else load_alpha(drawing)
         if alpha is not None and alpha.mean() < 0.4:  # ink of any color on nothing, not a cut-out
             picture = 1 - alpha.expand(-1, 3, -1, -1)
-        return resize(self.colorize(self.drawing_condition(picture)).cpu(), (picture.shape[2], picture.shape[3]))
+        colors = self.colorize(self.drawing_condition(picture)).cpu()
+        return resize(colors, (picture.shape[2], picture.shape[3])) * (1 - ink_on_paper(picture))
 
     def drawing_condition(self, drawing: Tensor) -> Tensor:
         """A drawing as this model's condition: (1, 3, H, W), RGB in [0, 1], to (1, 1, H', W'), H' or W' being ``size``.
@@ -243,7 +235,7 @@ class ColorizationModel(ABC):
             ValueError: ``batch_size`` is less than 1.
         """
         whole_number(batch_size, "batch_size", 1)
-        CheckedFrames(frames, None, self.frame_channels)
+        self._checked(frames)
         parts = []
         for start in range(0, len(frames), batch_size):
             batch = self.compare(frames, range(start, min(start + batch_size, len(frames))))
@@ -260,10 +252,16 @@ class ColorizationModel(ABC):
         """
         if not len(indices):
             raise ValueError("indices are empty: there is nothing to compare")
-        batch = CheckedFrames(frames, None, self.frame_channels).batch(indices)
+        batch = self._checked(frames).batch(indices)
         condition, truth = self.condition(batch), self.condition.truth(batch)
         colorized = self.colorize(condition).cpu()
         return {"condition": condition, "truth": truth, "colorized": colorized, "accuracy": color_accuracy(colorized, truth)}
+
+    def _checked(self, frames: Frames) -> CheckedFrames:
+        """Frames that this model can take, with a condition that is its own if they bring one along."""
+        if isinstance(frames, CachedFrames) and frames.condition and frames.condition.config() != self.condition.config():
+            raise ImageError(f"the frames are cached with the condition {frames.condition.config()}, not this model's")
+        return CheckedFrames(frames, None, self.frame_channels)
 
     @own_autograd
     def fit(
@@ -286,6 +284,9 @@ class ColorizationModel(ABC):
         Returns:
             ``history``.
         """
+        for given in (frames, validation):
+            if given is not None:
+                self._checked(given)
         trainer = Trainer(
             self,
             frames,
@@ -356,10 +357,7 @@ class ColorizationModel(ABC):
                 raise ModelError(f"{str(path)!r} {hint}") from None
             raise ModelError(f"{str(path)!r} is damaged, or not a safetensors file ({error})") from error
         try:
-            if _OLD_METADATA in metadata:
-                config, tensors = _translate(json.loads(metadata[_OLD_METADATA]), tensors)
-            else:
-                config = json.loads(metadata[METADATA])
+            config = json.loads(metadata[METADATA])
             model_type = cls._types[config["model"]]
             model = model_type(
                 Condition(**config["condition"]),
@@ -372,24 +370,3 @@ class ColorizationModel(ABC):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{str(path)!r} is not a model that this version can read ({error})") from error
         return model
-
-
-def _translate(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights of the first version, in today's names."""
-
-    def renamed(values: dict[str, Any]) -> dict[str, Any]:
-        return {_OLD_NAMES.get(name, name): value for name, value in values.items()}
-
-    history = [renamed(entry) for entry in config["history"]]
-    for entry in history:
-        if "discriminator" in entry:
-            entry["discriminator"] *= 2
-    translated = {
-        **config,
-        "model": "Colorizer",
-        "condition": renamed(config["condition"]),
-        "recipe": renamed(config["recipe"]),
-        "history": history,
-        "ink": _OLD_INK.get(config["condition"]["operator"]),
-    }
-    return translated, {name.replace("paint.", "output."): value for name, value in tensors.items()}

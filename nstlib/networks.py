@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from nstlib.arguments import number, whole_number
+from nstlib.arguments import choice, number, whole_number
+
+NORMS = ("batch", "spectral")
 
 
 class UNet(nn.Module):
@@ -24,12 +28,22 @@ class UNet(nn.Module):
     first layer keeps the size, the others halve it. Source: O. Ronneberger, P. Fischer, T. Brox, "U-Net", MICCAI 2015;
     P. Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, section 3.2.1.
 
+    With ``fold`` f above 1 the network works on a smaller picture with more channels: every square of f x f pixels becomes
+    f^2 channels of one place, and at the end the other way around (sub-pixel convolution: W. Shi et al., "Real-Time Single
+    Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016). At 256 pixels and
+    fold 4 it costs what the plain network costs at 64. The last doubling then repeats pixels and convolves them, and the
+    output is a 3 x 3 convolution: with a transposed and a 1 x 1 convolution a grid of f pixels shows in the picture
+    (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016).
+
     Args:
-        size: shorter side of the images in pixels, at least 8; sets how often they are halved.
+        size: shorter side of the images in pixels, at least 8 times ``fold``; sets how often they are halved.
         width: channels of the first layer.
         dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
         output_gain: factor on the last layer's initial weights; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
+        fold: side in pixels of the squares that become channels; 1 is the plain network.
+        base: what the network's output is added to, made from the condition, (B, in_channels, H, W) to (B, out_channels, H, W);
+            the network then predicts a residual (K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017).
 
     Raises:
         ValueError: an argument is out of its range.
@@ -43,67 +57,98 @@ class UNet(nn.Module):
         output_gain: float = 1.0,
         in_channels: int = 1,
         out_channels: int = 3,
+        fold: int = 1,
+        base: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        whole_number(size, "size", 8)
+        self.fold, self.base = whole_number(fold, "fold", 1, 16), base
+        size = whole_number(size, "size", 8 * fold) // fold
         whole_number(width, "width", 1)
         number(dropout, "dropout", least=0, below=1)
         number(output_gain, "output_gain", above=0)
         halvings = int(math.log2(size)) - 1
         first = 0 if size >= 256 else 1  # small images start twice as wide, as in the code of Nazeri et al. 2018
         widths = [width, *(width * min(2**i, 8) for i in range(first, halvings + first))]
-        self.encoder = nn.ModuleList([_down(in_channels, width, stride=1)])
+        self.encoder = nn.ModuleList([_down(in_channels * fold**2, width, stride=1)])
         self.encoder.extend(_down(a, b) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList()
         channels = widths[-1]
         for i, skipped in enumerate(reversed(widths[:-1])):
-            self.decoder.append(_up(channels, skipped, dropout if i < 3 else 0.0))
+            up = _resize_up if fold > 1 and i == halvings - 1 else _up
+            self.decoder.append(up(channels, skipped, dropout if i < 3 else 0.0))
             channels = 2 * skipped
-        self.output = nn.Conv2d(channels, out_channels, kernel_size=1)
+        kernel = 3 if fold > 1 else 1
+        self.output = nn.Conv2d(channels, out_channels * fold**2, kernel, padding=kernel // 2)
         _initialize(self)
         with torch.no_grad():
             self.output.weight *= output_gain
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1]."""
+        """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1], or that much beside ``base``."""
         height, width = condition.shape[2:]
-        step = 2 ** len(self.decoder)
+        step = self.fold * 2 ** len(self.decoder)
         x = F.pad(condition, (0, -width % step, 0, -height % step), mode="replicate")
+        x = F.pixel_unshuffle(x, self.fold)
         scales = []
         for down in self.encoder:
             x = down(x)
             scales.append(x)
         for up, skipped in zip(self.decoder, reversed(scales[:-1]), strict=True):
             x = torch.cat([up(x), skipped], dim=1)
-        return torch.tanh(self.output(x))[:, :, :height, :width]
+        x = F.pixel_shuffle(torch.tanh(self.output(x)), self.fold)[:, :, :height, :width]
+        return x if self.base is None else self.base(condition) + x
 
 
 class PatchGAN(nn.Module):
-    """Discriminator: is this patch of about 70 x 70 pixels real or fake, given its condition? In a frame of 64 pixels, a patch
-    in the middle is all of it.
+    """Discriminator: is this patch of pixels real or fake, given its condition?
 
-    Source: Isola et al. 2017, section 3.2.2: C64-C128-C256-C512 at width 64, batch norm except in the first layer.
+    A logit sees ``fold`` times 16, 34 or 70 pixels a side, after 1, 2 or 3 halvings. Source: Isola et al. 2017, sections 3.2.2
+    and 6.1.1: C64-C128-C256-C512 at width 64 and 3 halvings, batch norm except in the first layer.
 
     Args:
         width: channels of the first layer.
         in_channels: of all inputs together.
+        halvings: convolutions of stride 2; one of stride 1 and the logits' own come after them.
+        norm: "batch", or "spectral" (T. Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018)
+            of every convolution and no batch norm. Real and fake images are normalized apart, and batch norm then hides much
+            of what tells them apart.
+        fold: squares of so many pixels a side become channels first, as in ``UNet``.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
-    def __init__(self, width: int = 64, in_channels: int = 4):
+    def __init__(self, width: int = 64, in_channels: int = 4, halvings: int = 3, fold: int = 1, norm: str = "batch"):
         super().__init__()
+        choice(norm, "norm", NORMS)
+        self.fold = whole_number(fold, "fold", 1, 16)
+        widths = [width * 2**i for i in range(whole_number(halvings, "halvings", 1, 5) + 1)]
         self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, width, kernel_size=4, stride=2, padding=1),
+            nn.Conv2d(in_channels * fold**2, width, kernel_size=4, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
-            _down(width, 2 * width),
-            _down(2 * width, 4 * width),
-            _down(4 * width, 8 * width, stride=1),
-            nn.Conv2d(8 * width, 1, kernel_size=4, padding=2),
+            *(_down(a, b, batch_norm=norm == "batch") for a, b in itertools.pairwise(widths[:-1])),
+            _down(widths[-2], widths[-1], stride=1, batch_norm=norm == "batch"),
+            nn.Conv2d(widths[-1], 1, kernel_size=4, padding=2),
         )
         _initialize(self)
+        if norm == "spectral":
+            for layer in [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]:
+                spectral_norm(layer)
+
+    @property
+    def patch(self) -> int:
+        """Side in pixels of what one logit sees."""
+        side = 1
+        for layer in reversed([layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]):
+            side = side * layer.stride[0] + layer.kernel_size[0] - layer.stride[0]
+        return side * self.fold
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, about H/8, about W/8); positive for real."""
-        return self.layers(torch.cat(images, dim=1))
+        """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, H', W'); positive for real."""
+        x = torch.cat(images, dim=1)
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.fold, 0, -height % self.fold), mode="replicate")
+        return self.layers(F.pixel_unshuffle(x, self.fold))
 
 
 class ResNetGenerator(nn.Module):
@@ -165,17 +210,24 @@ def _normed(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
     return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
-def _down(in_channels: int, out_channels: int, stride: int = 2) -> nn.Sequential:
+def _down(in_channels: int, out_channels: int, stride: int = 2, batch_norm: bool = True) -> nn.Sequential:
     # 4 x 4 kernels have no middle: at stride 1 the extra row and column of padding go to the lower right
     pad = nn.ZeroPad2d((1, 2, 1, 2) if stride == 1 else 1)
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=stride, bias=False)
-    return nn.Sequential(pad, convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2, inplace=True))
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=stride, bias=not batch_norm)
+    norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
+    return nn.Sequential(pad, convolution, *norm, nn.LeakyReLU(0.2, inplace=True))
 
 
 def _up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1, bias=False)
     layers = [convolution, nn.BatchNorm2d(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def _resize_up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+    layers = [nn.BatchNorm2d(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
+    return nn.Sequential(nn.Upsample(scale_factor=2), convolution, *layers)
 
 
 def _initialize(network: nn.Module) -> None:

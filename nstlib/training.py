@@ -36,7 +36,7 @@ class Trainable(Protocol):
 
     Attributes:
         collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
-        frame_size, frame_channels: shorter side in pixels and channels of the frames that it trains on.
+        frame_size, frame_channels: shorter side in pixels of the frames that it trains on, and the channels that they may have.
         history: one entry an epoch.
     """
 
@@ -51,7 +51,7 @@ class Trainable(Protocol):
     def frame_size(self) -> int: ...
 
     @property
-    def frame_channels(self) -> int: ...
+    def frame_channels(self) -> tuple[int, ...]: ...
 
     def config(self) -> dict[str, Any]: ...
 
@@ -130,10 +130,9 @@ class Trainer:
 
     # -- what a model's training_step uses, beside ``generator`` and ``discriminator`` --
 
-    @property
-    def discriminator_turn(self) -> bool:
-        """Whether the discriminator takes a step now: once in ``recipe.generator_steps`` steps."""
-        return self.step % self.recipe.generator_steps == 0
+    def turn(self, every: int) -> bool:
+        """Whether now is the turn of what is done once in ``every`` steps."""
+        return self.step % every == 0
 
     def frozen_discriminator(self, *images: Any) -> Tensor:
         """The discriminator's logits, with gradients for the images and none for its weights."""
@@ -293,7 +292,7 @@ class Trainer:
     def _set_up(self, network: nn.Module, lr: float) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
-        optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, 0.999))
+        optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, 0.999), fused=True)
         schedule = self._schedule(optimizer, lr, self.total_steps)
         return *self.fabric.setup(network, optimizer), schedule
 

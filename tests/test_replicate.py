@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import replicate as tool
+
+from experiments import profiles, table1
+from nstlib import CachedFrames, Colorizer
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +42,8 @@ def test_trains_both_conditions_and_measures(tmp_path):
         assert (tmp_path / "runs" / name / "log.csv").exists()
         measured = json.loads((tmp_path / "records" / f"{name}.json").read_text())
         assert measured["epochs"] == 2
+        assert measured["size"] == profiles.PROFILES["smoke"].frame_size
+        assert measured["condition"] == table1.CONDITIONS[condition].config()
         assert 0 <= measured["shots"]["accuracy"] <= 1
     assert (tmp_path / "table1.md").read_text() in result.stdout
     assert [row["condition"] for row in json.loads((tmp_path / "table1.json").read_text())] == ["grayscale", "canny"]
@@ -51,6 +57,30 @@ def test_trains_both_conditions_and_measures(tmp_path):
     other = replicate(tmp_path, "--frames", "64")
     assert other.returncode == 1
     assert "(frames_per_epoch)" in other.stderr, "the setting that differs"
+
+
+@pytest.mark.parametrize(("frames_per_epoch", "composed"), [(5, 10), (100, 40)])
+def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, monkeypatch, frames_per_epoch, composed):
+    class Fitted(Exception):
+        pass
+
+    def fit(self, frames, **settings):
+        taken.append((self, frames, settings))
+        raise Fitted
+
+    taken = []
+    monkeypatch.setattr(Colorizer, "fit", fit)
+    monkeypatch.setattr(tool, "POOL", 40)
+    with pytest.raises(Fitted):
+        tool.train("canny", 3, "tiny", frames_per_epoch, tmp_path, profiles.PROFILES["smoke"])  # 2 epochs
+    ((colorizer, frames, settings),) = taken
+    assert isinstance(frames, CachedFrames)
+    assert frames.condition.config() == colorizer.condition.config() == table1.CONDITIONS["canny"].config()
+    assert len(frames) == composed
+    assert settings["frames_per_epoch"] == frames_per_epoch
+    shots = frames.frames.frames
+    assert (shots.split, shots.seed, shots.size, colorizer.seed) == ("train", 3, (32, 32), 3)
+    assert settings["validation"].size == (32, 32)
 
 
 def test_a_wrong_argument_is_told(tmp_path):

@@ -22,8 +22,10 @@ from nstlib import ModelError
 from nstlib.anime import AnimeFrames
 from nstlib.arguments import whole_number
 from nstlib.colorizer import RECIPES, Colorizer
+from nstlib.datasets import CachedFrames
 
 ROOT = Path(__file__).resolve().parent.parent
+POOL = 6000  # frames that are composed, and kept in memory: 1.6 GB at 256 pixels
 
 
 def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path, profile: profiles.Profile) -> None:
@@ -46,9 +48,9 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
             )
         print(f"{name} is on record already")
         return
-    size = profile.frame_size * colorizer.condition.supersample
-    frames = AnimeFrames("train", size, recipe.epochs * frames_per_epoch, seed=seed)  # fresh ones in every epoch
-    validation = AnimeFrames("validation", size, min(VALIDATION_FRAMES, profile.test_frames))
+    count = min(POOL, recipe.epochs * frames_per_epoch)
+    frames = CachedFrames(AnimeFrames("train", colorizer.frame_size, count, seed=seed), colorizer.condition)
+    validation = AnimeFrames("validation", colorizer.frame_size, min(VALIDATION_FRAMES, profile.test_frames))
 
     def report(colorizer: Colorizer) -> None:
         entry = colorizer.history[-1]

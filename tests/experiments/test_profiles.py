@@ -1,11 +1,15 @@
 """Profiles: the environment chooses; choosing writes nothing."""
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
 
 from experiments import profiles
+from experiments.variants import MEDICAL_SIZE
+from nstlib.colorizer import RECIPES, Colorizer
+from nstlib.medical import MedicalPatches
 
 
 @pytest.mark.parametrize("name", ["smoke", "cpu", "gpu"])
@@ -36,3 +40,23 @@ def test_choosing_makes_no_folder(monkeypatch, tmp_path):
     monkeypatch.setitem(profiles.PROFILES, "smoke", profile)
     assert profiles.current() is profile
     assert not profile.figures.exists()
+
+
+@pytest.mark.parametrize("profile", profiles.PROFILES.values(), ids=profiles.PROFILES)
+def test_the_recipe_can_train_on_the_frames(profile):
+    with torch.device("meta"):  # shapes alone
+        colorizer = Colorizer("canny", profile.frame_size, recipe=profile.frame_recipe)
+        assert colorizer.recipe == RECIPES[profile.frame_recipe]
+        condition = torch.zeros(2, 1, profile.frame_size, profile.frame_size)
+        assert colorizer.generator(condition).shape == (2, 3, profile.frame_size, profile.frame_size)
+
+
+def test_sizes_that_go_together_are_the_same():
+    """Medical patches are as large as the frames of the colorizers whose weights are tuned on them."""
+    sizes = {profiles.PROFILES[name].frame_size for name in ("cpu", "gpu")}
+    defaults = {inspect.signature(made).parameters["size"].default for made in (Colorizer, MedicalPatches)}
+    assert sizes == defaults == {MEDICAL_SIZE} == {256}
+
+
+def test_variants_train_on_frames_no_larger_than_the_colorizers():
+    assert all(profile.ablation_size <= profile.frame_size for profile in profiles.PROFILES.values())

@@ -8,7 +8,7 @@ import torch
 
 from experiments import profiles, report, runs
 from experiments.table1 import TEST_SEED
-from experiments.variants import LINES, TUNED, VARIANTS
+from experiments.variants import LINES, MEDICAL_SIZE, TUNED, VARIANTS
 from nstlib import AnimeFrames
 from nstlib.colorizer import Colorizer
 
@@ -62,15 +62,35 @@ def test_a_run_leaves_a_record(name, tmp_path):
     assert again == record
 
 
+def test_frames_have_the_ablations_size(monkeypatch, tmp_path):
+    class Built(Exception):
+        pass
+
+    def note(variant, size, *_):
+        sizes.append(size)
+        raise Built
+
+    sizes = []
+    monkeypatch.setattr(runs, "build", note)
+    for profile in (replace(TINY, ablation_size=48), replace(profiles.PROFILES["cpu"], frame_size=8)):
+        for trial in (lambda p: runs.run("canny-l1-gan", 0, p, tmp_path), lambda p: runs.tune("start", p, tmp_path)):
+            with pytest.raises(Built):
+                trial(profile)
+    with pytest.raises(Built):
+        runs.run("medical-canny-scratch-10", 0, TINY, tmp_path)
+    assert sizes == [48, 48, 64, 64, MEDICAL_SIZE]
+
+
 def test_examples_are_kept_of_seed_0_and_shown_beside_their_frames(tmp_path):
     profile = replace(TINY, figures=tmp_path)
     runs.run("canny-l1", 1, profile, tmp_path / "runs")
     assert not (tmp_path / "ablations").exists()
     runs.run("canny-l1", 0, profile, tmp_path / "runs")
     kept = report.examples("canny-l1", tmp_path / "ablations")
-    assert kept["truth"].shape == kept["colorized"].shape == (runs.EXAMPLES, 3, 32, 32)
-    assert kept["condition"].shape == (runs.EXAMPLES, 1, 32, 32)
-    test = AnimeFrames("shots", 64, TINY.test_frames, seed=TEST_SEED)
+    side = TINY.ablation_size
+    assert kept["truth"].shape == kept["colorized"].shape == (runs.EXAMPLES, 3, side, side)
+    assert kept["condition"].shape == (runs.EXAMPLES, 1, side, side)
+    test = AnimeFrames("shots", 2 * side, TINY.test_frames, seed=TEST_SEED)
     assert torch.equal(kept["truth"][3], VARIANTS["canny-l1"].condition.downsample(test[3][None])[0])
 
 

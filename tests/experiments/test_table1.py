@@ -9,7 +9,7 @@ import torch
 from experiments import table1
 from experiments.profiles import FIGURES, ROOT
 from experiments.records import means, read_records, write_json
-from nstlib import AnimeFrames, Colorizer, ColorizerRecipe, asset_path
+from nstlib import AnimeFrames, Colorizer, ColorizerRecipe, Condition, asset_path
 from nstlib.anime import SPLITS
 
 RECORDS = read_records(FIGURES / "records")
@@ -110,12 +110,21 @@ def test_a_run_is_measured_and_described(tmp_path):
     table1.markdown(table1.summary_rows([measured]))
 
 
-def test_held_out_frames_suit_the_colorizer():
-    colorizer = Colorizer(table1.CONDITIONS["canny"], 64, recipe=ColorizerRecipe(width=4))
+@pytest.mark.parametrize("supersample", [1, 2])
+def test_held_out_frames_suit_the_colorizer(supersample):
+    colorizer = Colorizer(Condition("canny", supersample=supersample), 64, recipe=ColorizerRecipe(width=4))
     frames = table1.held_out(colorizer, "shots", 5)
     assert (frames.split, frames.length) == ("shots", 5)
     assert colorizer.condition(frames[0][None]).shape == (1, 1, 64, 64)
     assert frames.split in SPLITS
+
+
+def test_lines_are_found_in_frames_of_the_colorizers_own_size():
+    assert table1.CONDITIONS.keys() == table1.POSTER.keys() == table1.NAMES.keys()
+    for name, condition in table1.CONDITIONS.items():
+        assert (condition.operator, condition.supersample) == (name, 1)
+        colorizer = Colorizer(condition, 32, recipe="laptop")
+        assert table1.held_out(colorizer, "shots", 1)[0].shape == (3, 32, 32)
 
 
 # what is committed

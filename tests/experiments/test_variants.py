@@ -5,9 +5,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from experiments import report, variants
+from experiments import report, table1, variants
+from experiments.profiles import PROFILES
 from experiments.table1 import TEST_SEED
-from experiments.variants import VARIANTS, build, datasets
+from experiments.variants import MEDICAL_SIZE, SMALL, VARIANTS, build, datasets
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.cyclegan import CycleGAN, CycleRecipe
@@ -25,7 +26,7 @@ CHANGES = {  # end of the name -> changed settings
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_in_what_its_name_says(name):
     variant = VARIANTS[name]
-    recipe, poster = variant.recipe(30), replace(RECIPES["laptop"], output_gain=variants.OUTPUT_GAIN)
+    recipe, poster = variant.recipe(30), SMALL if variant.share is None else RECIPES["laptop"]
     assert variant.condition.operator in name or name.startswith("sobel-lines")
     if variant.model is CycleGAN:
         assert recipe == replace(CycleRecipe(), epochs=30)
@@ -36,12 +37,47 @@ def test_a_variant_differs_in_what_its_name_says(name):
     assert different == (CHANGES[loss] if loss else set() if laptops_rate else {"generator_lr"})
 
 
+def test_small_frames_are_not_folded():
+    different = {f.name for f in fields(SMALL) if getattr(SMALL, f.name) != getattr(RECIPES["laptop"], f.name)}
+    assert different == {
+        "fold",
+        "discriminator_halvings",
+        "discriminator_norm",
+        "discriminator_lr",
+        "adversarial_every",
+        "generator_steps",
+    }
+    for setting in different:  # the poster's instead
+        assert getattr(SMALL, setting) == getattr(RECIPES["poster"], setting)
+    for name, variant in VARIANTS.items():
+        if variant.model is not CycleGAN:
+            assert (variant.recipe(1).fold == 1) == (variant.share is None), name
+
+
+def test_small_frames_have_their_lines_found_at_twice_the_size():
+    for name, variant in VARIANTS.items():
+        if variant.group != "small":  # frames as large as those of the shipped colorizers
+            assert variant.condition.config() == table1.CONDITIONS[variant.condition.operator].config(), name
+        elif variant.condition.operator != "grayscale":
+            assert variant.condition.supersample == 2, name
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_can_be_built_in_every_profile(name, profile):
+    variant = VARIANTS[name]
+    size = {"full": profile.frame_size, "medical": MEDICAL_SIZE, "small": profile.ablation_size}[variant.group]
+    with torch.device("meta"):  # shapes alone
+        model = build(replace(variant, start=None), size, 1, seed=0)
+        assert model.generator(torch.zeros(2, 1, size, size)).shape == (2, 3, size, size)
+
+
 def test_weights_are_those_that_tuning_chose():
     tuning = report.read(report.TUNING)
     for name, chosen in (("perceptual", variants.PERCEPTUAL_WEIGHT), ("gradient", variants.GRADIENT_WEIGHT)):
         poster = tuning[name]["0"]["accuracy"]
         assert chosen == max(float(weight) for weight, found in tuning[name].items() if found["accuracy"] > 0.98 * poster)
-    for name, chosen in (("perceptual-gan", variants.PERCEPTUAL_WEIGHT), ("start", variants.OUTPUT_GAIN)):
+    for name, chosen in (("perceptual-gan", variants.PERCEPTUAL_WEIGHT), ("start", SMALL.output_gain)):
         accuracy = {float(value): found["accuracy"] for value, found in tuning[name].items()}
         assert max(accuracy, key=accuracy.get) == chosen
 
@@ -52,15 +88,15 @@ def test_all_choices_are_on_record():
 
 
 def test_every_notebook_has_its_variants():
-    assert {variant.notebook for variant in VARIANTS.values()} == {"09", "10", "11", "12"}
+    assert {variant.notebook for variant in VARIANTS.values()} == {"06", "09", "10", "11", "12"}
     assert sum(variant.share is not None for variant in VARIANTS.values()) == 2 * 2 * 3 + 2 * 2
     assert set(variants.LINE_ART.values()) <= set(VARIANTS)
 
 
 def test_fine_tuning_begins_with_the_shipped_weights():
     shipped = Colorizer.load(asset_path("colorizer-grayscale")).generator.state_dict()
-    tuned = build(VARIANTS["medical-grayscale-anime-100"], 64, 1, seed=5).generator.state_dict()
-    scratch = build(VARIANTS["medical-grayscale-scratch-100"], 64, 1, seed=5).generator.state_dict()
+    tuned = build(VARIANTS["medical-grayscale-anime-100"], MEDICAL_SIZE, 1, seed=5).generator.state_dict()
+    scratch = build(VARIANTS["medical-grayscale-scratch-100"], MEDICAL_SIZE, 1, seed=5).generator.state_dict()
     assert all(torch.equal(tuned[name], shipped[name]) for name in shipped)
     assert not any(torch.equal(scratch[name], shipped[name]) for name in shipped if shipped[name].ndim == 4)
 
@@ -89,6 +125,8 @@ def test_medical_patches_are_a_share():
     sets = datasets(VARIANTS["medical-grayscale-scratch-30"], 32, 0, frames=0, patches=20, tests=8)
     assert {name: len(patches) for name, patches in sets.items()} == {"train": 6, "validation": 8, "test": 8}
     assert {tuple(patches[0].shape) for patches in sets.values()} == {(3, 32, 32)}
+    sets = datasets(VARIANTS["medical-canny-scratch-30"], MEDICAL_SIZE, 0, frames=0, patches=20, tests=8)
+    assert {tuple(patches[0].shape) for patches in sets.values()} == {(3, MEDICAL_SIZE, MEDICAL_SIZE)}
 
 
 def test_the_test_frames_do_not_depend_on_the_seed_of_training():

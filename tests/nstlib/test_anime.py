@@ -1,5 +1,6 @@
 """Frames show what their shot says, and training sees nothing that is kept for another split."""
 
+import collections
 import dataclasses
 import itertools
 import pickle
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from nstlib import anime
-from nstlib.anime import BAND, CANVAS, SPLITS, ZOOM, AnimeFrames, Shot, band, render, sample_clip
+from nstlib.anime import BAND, CANVAS, SPLITS, WIDTHS, ZOOM, AnimeFrames, Shot, band, render, sample_clip
 from nstlib.assets import ASSETS, asset_path
 from nstlib.frames import VideoFrames
 
@@ -21,6 +22,11 @@ PAIRS = list(itertools.combinations(SPLITS, 2))
 
 def to_array(picture):
     return np.asarray(picture).astype(float)
+
+
+def canvas(background):
+    """Width and height."""
+    return WIDTHS.get(background, CANVAS[0]), CANVAS[1]
 
 
 def assert_is_frame(frame, size):
@@ -59,7 +65,7 @@ def test_a_frame_depends_on_split_seed_and_index_only():
 
 def test_another_index_seed_or_split_is_another_frame():
     shots = [
-        AnimeFrames(split, seed=seed).shot(index).centre
+        AnimeFrames(split, seed=seed).shot(index).center
         for split, seed, index in itertools.product(SPLITS, range(3), range(50))
     ]
     assert len(set(shots)) == len(shots)
@@ -154,7 +160,7 @@ def test_the_rules_keep_the_splits_apart():
 
 def test_no_two_names_are_the_same_picture():
     names = {name for split in SPLITS for name in (*sprites(split), *SPLITS[split]["backgrounds"])}
-    assert len({ASSETS[name].sha256 for name in names}) == len(names) == 17
+    assert len({ASSETS[name].sha256 for name in names}) == len(names) == 18
 
 
 def test_no_split_shows_what_is_kept_for_another():
@@ -163,8 +169,8 @@ def test_no_split_shows_what_is_kept_for_another():
         shots = [AnimeFrames(split, length=3000).shot(i) for i in range(3000)]
         backgrounds[split] = {shot.background for shot in shots}
         expressions[split] = {name for shot in shots for name, _ in shot.actors}
-        # strips of the canvas in which camera centres lie, counted without regard to kinds of bands
-        strips[split] = {int(shot.centre[0] // BAND) for shot in shots}
+        # strips of the canvas in which camera centers lie, counted without regard to kinds of bands
+        strips[split] = {int(shot.center[0] // BAND) for shot in shots}
         # else there would be nothing in finding no leak
         assert backgrounds[split] == set(SPLITS[split]["backgrounds"])
         assert expressions[split] == sprites(split)
@@ -182,6 +188,27 @@ def test_no_split_shows_what_is_kept_for_another():
 # --- AnimeFrames: a frame shows what its shot says -------------------------------------------------------------------
 
 
+def test_backgrounds_are_as_large_as_recorded():
+    names = {name for split in SPLITS.values() for name in split["backgrounds"]}
+    assert names >= WIDTHS.keys()
+    for name in names:
+        with PIL.Image.open(asset_path(name)) as image:
+            assert image.size == canvas(name)
+
+
+def test_every_place_is_as_likely_and_the_camera_goes_all_over_it():
+    for split in ("train", "validation", "shots"):
+        shots = [AnimeFrames(split, length=2000).shot(i) for i in range(2000)]
+        counts = collections.Counter(shot.background for shot in shots)
+        assert all(400 < counts[name] < 600 for name in SPLITS[split]["backgrounds"])
+        for name in SPLITS[split]["backgrounds"]:
+            reach = [shot.center[0] for shot in shots if shot.background == name]
+            # the outermost camera is half a frame from the edge, and perhaps as far as the gap between two bands of a kind
+            slack = CANVAS[1] / ZOOM[1] / 2 + 5 * BAND
+            assert min(reach) < slack
+            assert max(reach) > canvas(name)[0] - slack
+
+
 def test_shots_are_as_documented():
     for split, size in itertools.product(SPLITS, (64, (96, 64), (64, 80))):
         frames = AnimeFrames(split, size, 200)
@@ -189,11 +216,11 @@ def test_shots_are_as_documented():
         for shot in map(frames.shot, range(200)):
             assert CANVAS[1] / ZOOM[1] <= shot.height <= CANVAS[1] / ZOOM[0]
             sides = (shot.height * width / height, shot.height)
-            for centre, side, end in zip(shot.centre, sides, CANVAS, strict=True):
-                assert side / 2 - 1e-6 <= centre <= end - side / 2 + 1e-6  # the camera sees nothing beyond the canvas
+            for center, side, end in zip(shot.center, sides, canvas(shot.background), strict=True):
+                assert side / 2 - 1e-6 <= center <= end - side / 2 + 1e-6  # the camera sees nothing beyond the canvas
             names = [name.split("-")[0] for name, _ in shot.actors]
             assert 1 <= len(names) <= 2
-            assert all(abs(x - shot.centre[0]) <= 0.4 * sides[0] + 1e-6 for _, x in shot.actors)
+            assert all(abs(x - shot.center[0]) <= 0.4 * sides[0] + 1e-6 for _, x in shot.actors)
     shots = [AnimeFrames(length=300).shot(i) for i in range(300)]
     assert {len(shot.actors) for shot in shots} == {1, 2}
     assert 100 < sum(shot.flip for shot in shots) < 200
@@ -201,7 +228,7 @@ def test_shots_are_as_documented():
         if len(shot.actors) == 2:  # different people on different sides
             (one, left), (other, right) = shot.actors
             assert one.rsplit("-", 1)[0] != other.rsplit("-", 1)[0]
-            assert (left - shot.centre[0]) * (right - shot.centre[0]) <= 0
+            assert (left - shot.center[0]) * (right - shot.center[0]) <= 0
 
 
 def test_frames_are_their_shots_rendered():
@@ -230,20 +257,37 @@ def test_at_full_scale_a_frame_is_the_canvas_cut_out():
     expected = canvas.crop((240, 0, 960, 720))
     assert np.abs(to_array(render(shot, (720, 720))) - to_array(expected)).max() <= 1
     # a part of it, at half the scale
-    part = dataclasses.replace(shot, centre=(700.0, 300.0), height=400.0)
+    part = dataclasses.replace(shot, center=(700.0, 300.0), height=400.0)
     expected = canvas.crop((400, 100, 1000, 500)).resize((300, 200), PIL.Image.Resampling.HAMMING)
     assert np.abs(to_array(render(part, (200, 300))) - to_array(expected)).mean() < 1
+
+
+@pytest.mark.parametrize("x", [400.0, 5400.0])
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_a_wide_place_is_not_shifted_in_small_frames(size, x):
+    with PIL.Image.open(asset_path("campus")) as image:
+        background = image.convert("RGB")
+    found = to_array(render(Shot("campus", (), (x, 360.0), 720.0, False), (size, size)))
+
+    def difference(shift):
+        left = x - 360 + shift * 720 / size
+        expected = background.resize((size, size), PIL.Image.Resampling.HAMMING, box=(left, 0, left + 720, 720))
+        return np.abs(found - to_array(expected)).mean()
+
+    assert all(difference(shift) > 1.5 * difference(0) for shift in (-0.25, 0.25))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 57), (50, 20)])
 def test_the_background_fills_the_frame(size, tmp_path, monkeypatch):
     """No black borders: a white background alone leaves nothing but white, wherever the camera is."""
-    PIL.Image.new("RGB", CANVAS, "white").save(tmp_path / "white.png")
+    for background in ("club", "campus"):
+        PIL.Image.new("RGB", canvas(background), "white").save(tmp_path / f"white-{background}.png")
     monkeypatch.setattr(anime, "asset_path", lambda name: tmp_path / f"{name}.png")
-    frames = AnimeFrames("scenes", size, 150)
-    for i in range(150):
-        shot = dataclasses.replace(frames.shot(i), background="white", actors=())
-        assert to_array(render(shot, size)).min() == 255
+    frames = AnimeFrames("train", size, 300)
+    for i in range(300):
+        shot = frames.shot(i)
+        white = "white-campus" if shot.background == "campus" else "white-club"
+        assert to_array(render(dataclasses.replace(shot, background=white, actors=()), size)).min() == 255
 
 
 def test_every_actor_is_in_the_picture():
@@ -263,8 +307,8 @@ def test_the_widest_frames_can_be_composed_for_every_split(split):
     for index in range(200):
         shot = frames.shot(index)
         width = shot.height * 64 / 36
-        assert width / 2 <= shot.centre[0] <= CANVAS[0] - width / 2
-        assert band(shot.centre[0]) in SPLITS[split]["bands"]
+        assert width / 2 <= shot.center[0] <= canvas(shot.background)[0] - width / 2
+        assert band(shot.center[0]) in SPLITS[split]["bands"]
 
 
 # --- the sample clip ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from nstlib.color import (
     AB_RANGE,
     BT601,
     BT709,
+    gray_to_lightness,
     lab_to_rgb,
     luma_bt601,
     luma_bt709,
@@ -114,6 +115,27 @@ def test_to_lab_and_back_is_the_same():
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, rtol=0, atol=2e-5)
     lab = to_tensor(skimage.color.rgb2lab(cube(9)), torch.float32)
     torch.testing.assert_close(rgb_to_lab(lab_to_rgb(lab)), lab, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lightness_of_grays_is_that_of_cielab(dtype):
+    gray = torch.linspace(0, 1, 256 * 257, dtype=dtype).view(1, 1, 256, 257)  # all 8-bit levels, and others between
+    lightness = gray_to_lightness(gray)
+    assert lightness.dtype == dtype
+    torch.testing.assert_close(lightness, rgb_to_lab(gray.expand(-1, 3, -1, -1))[:, :1], rtol=0, atol=1e-3)
+    assert (lightness.min().item(), lightness.max().item()) == pytest.approx((0, 100), abs=1e-4)
+    batch = gray.view(4, 1, 64, 257)
+    torch.testing.assert_close(gray_to_lightness(batch).view(1, 1, 256, 257), lightness)
+
+
+def test_lightness_of_grays_rises_everywhere():
+    joints = torch.tensor([0.04045, 1.055 * (6 / 29) ** 1.25 - 0.055], dtype=torch.float64)
+    gray = torch.cat([torch.linspace(0, 1, 999, dtype=torch.float64), joints])[None, None, None].requires_grad_()
+    gray_to_lightness(gray).sum().backward()
+    assert torch.isfinite(gray.grad).all()
+    assert (gray.grad > 50).all()
+    off_joints = torch.tensor([0.0, 0.02, 0.06, 0.2, 0.5, 1], dtype=torch.float64)[None, None, None].requires_grad_()
+    assert torch.autograd.gradcheck(gray_to_lightness, (off_joints,))
 
 
 def test_scaled_colors_fill_the_networks_range():

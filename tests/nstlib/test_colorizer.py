@@ -32,7 +32,30 @@ def moved(before, after):
 
 def test_recipes_have_names():
     assert Colorizer(size=16).recipe == RECIPES["poster"], "it is the default"
-    assert Colorizer(size=16, recipe="laptop").recipe == RECIPES["laptop"]
+    assert Colorizer(size=32, recipe="laptop").recipe == RECIPES["laptop"]
+
+
+def test_networks_are_as_the_recipe_says():
+    folded = dataclasses.replace(RECIPES["laptop"], width=4)
+    model = Colorizer("canny", recipe=folded)
+    assert (model.size, model.generator.fold, model.discriminator.fold) == (256, 4, 2)
+    assert model.discriminator.patch == 68
+    assert model.generator.base is None, "lines say nothing of lightness"
+    plain = tiny()
+    assert (plain.generator.fold, plain.discriminator.fold, plain.discriminator.patch) == (1, 1, 70)
+    assert plain.generator.base is None
+    assert tiny(discriminator_halvings=1).discriminator.patch == 16
+    with pytest.raises(ValueError, match=r"^size .*\b32\b.*\b31$"):
+        Colorizer(size=31, recipe=folded)
+
+
+def test_folded_grayscale_is_the_picture_to_begin_with():
+    model = Colorizer("grayscale", 64, recipe=dataclasses.replace(TINY, fold=4))
+    torch.nn.init.zeros_(model.generator.output.weight)
+    gray = torch.linspace(0, 1, 64 * 80).view(1, 1, 64, 80)
+    torch.testing.assert_close(model.colorize(gray), gray.expand(-1, 3, -1, -1), rtol=0, atol=0.01)
+    torch.nn.init.constant_(model.generator.output.bias, 0.1)
+    assert (model.colorize(gray) - gray).abs().max() > 0.03, "what the network gives is added"
 
 
 # one step
@@ -87,6 +110,44 @@ def test_without_the_adversarial_loss_there_is_no_discriminator(batch, frames, f
     assert not {name for name in moved(before, weights(model)) if name.startswith("d.")}
 
 
+@pytest.mark.parametrize(
+    ("every", "generator_steps", "gan", "discriminator"),
+    [(4, 1, {0, 4, 8}, {0, 4, 8}), (2, 2, {0, 2, 4, 6, 8}, {0, 4, 8}), (1, 3, set(range(9)), {0, 3, 6})],
+)
+def test_the_gans_part_of_a_step_is_taken_once_in_so_many(batch, frames, fabric, every, generator_steps, gan, discriminator):
+    model = tiny(adversarial_every=every, generator_steps=generator_steps)
+    trainer = Trainer(model, frames, fabric=fabric)
+    learned = {f"d.{name}" for name, _ in model.discriminator.named_parameters()}
+    for step in range(9):
+        before = weights(model)
+        losses = trainer.advance(batch)
+        found = moved(before, weights(model))
+        expected = {"l1"} | ({"adversarial"} if step in gan else set())
+        assert set(losses) == expected | ({"discriminator"} if step in discriminator else set()), step
+        assert found & learned == (learned if step in discriminator else set()), step
+        assert any(name.startswith("g.") for name in found), "the generator learns in every step"
+        if step not in gan:
+            assert not any(name.startswith("d.") for name in found), "nor does batch norm see anything"
+
+
+def test_losses_of_the_steps_that_had_them_are_on_record(frames):
+    """The mean over those steps: the others do not count as 0."""
+    noted = []
+
+    class Noting(Colorizer):
+        def training_step(self, frames, trainer):
+            losses = super().training_step(frames, trainer)
+            noted.append({name: value.item() for name, value in losses.items()})
+            return losses
+
+    recipe = dataclasses.replace(TINY, epochs=1, adversarial_every=4, generator_steps=1)
+    (entry,) = Noting("grayscale", 16, recipe=recipe).fit(frames, progress=False)
+    for name in ("adversarial", "discriminator", "l1"):
+        values = [losses[name] for losses in noted if name in losses]
+        assert len(values) == (8 if name == "l1" else 2)
+        assert entry[name] == pytest.approx(sum(values) / len(values), rel=1e-5)
+
+
 def test_perceptual_and_gradient_losses_are_those_of_the_images(batch, frames, fabric):
     model, again = (tiny(perceptual_weight=1.0, gradient_weight=1.0, dropout=0.0) for _ in range(2))
     condition, real = again.inputs(batch)
@@ -133,3 +194,13 @@ def test_learns_to_color_a_few_frames():
     history = model.fit(few, frames_per_epoch=32, progress=False)
     assert history[-1]["l1"] < 0.4 * history[0]["l1"]
     assert model.evaluate(few)["accuracy_5"].mean() > before + 0.2
+
+
+@pytest.mark.parametrize("condition", ["grayscale", "canny"])
+def test_the_laptops_recipe_learns_to_color_a_few_frames(condition):
+    recipe = dataclasses.replace(RECIPES["laptop"], width=8, epochs=12, batch_size=4)
+    model, few = Colorizer(condition, 32, recipe=recipe), AnimeFrames("train", 32, 4)
+    before = model.evaluate(few)["accuracy_ab_5"].mean()
+    history = model.fit(few, frames_per_epoch=64, progress=False)
+    assert history[-1]["l1"] < 0.6 * history[0]["l1"]
+    assert model.evaluate(few)["accuracy_ab_5"].mean() > before + 0.1

@@ -146,6 +146,20 @@ def test_canny_carries_no_gradient():
     assert image.grad is None
 
 
+@pytest.mark.parametrize("size", [(64, 64), (200, 320), (600, 640)], ids=str)
+@pytest.mark.parametrize("operator", [canny, sobel, xdog], ids=["canny", "sobel", "xdog"])
+def test_big_batches_are_taken_in_pieces_without_a_trace(operator, size, monkeypatch):
+    several = -(-(2**18 + 1) // (size[0] * size[1]))  # one more than a piece holds
+    images = torch.cat([noise(*size, seed).requires_grad_() for seed in range(max(2, several))])
+    shapes, whole = [], edges.luma_bt709
+    monkeypatch.setattr(edges, "luma_bt709", lambda image: shapes.append(image.shape) or whole(image))
+    found = operator(images)
+    assert len(shapes) == 2
+    monkeypatch.setattr(edges, "_in_pieces", lambda lines, images: lines(images))
+    assert torch.equal(found, operator(images))
+    assert found.requires_grad == (operator is not canny)
+
+
 # --- the gradient ----------------------------------------------------------------------------------------------------
 
 
@@ -279,11 +293,12 @@ def test_range_and_type(batch, condition, dtype):
 @pytest.mark.parametrize("operator", [canny, sobel, xdog])
 def test_lines_are_dark_on_white_paper(batch, operator):
     lines = operator(batch)
-    assert lines.mean() > 0.5
     assert lines.max() > 1 - 1e-5
     assert lines.min() < 0.7
     if operator is xdog:
+        assert lines.mean() > 0.4
         return  # inks one side of an edge, and shadows
+    assert lines.mean() > 0.5
     # darker where scikit-image finds edges than elsewhere
     edges = torch.stack([torch.from_numpy(skimage.feature.canny(luma(image[None]))) for image in batch])[:, None]
     assert lines[edges].mean() < lines[~edges].mean() - 0.1
@@ -559,6 +574,27 @@ def test_given_lines_are_the_first_of_four_channels(batch):
         condition(batch)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [Condition("grayscale"), Condition("canny"), Condition("sobel", supersample=2), Condition("mixed")],
+    ids=lambda c: c.operator,
+)
+def test_a_condition_that_comes_with_the_frames_is_not_found_again(condition, batch):
+    along = torch.rand(batch[:, :1].shape, generator=torch.Generator().manual_seed(0))
+    frames = torch.cat([along, batch], dim=1)
+    assert torch.equal(condition(frames), condition.downsample(along))
+    assert torch.equal(condition.truth(frames), condition.downsample(batch))
+
+
+@pytest.mark.parametrize("operator", ["grayscale", "canny", "sobel", "xdog"])
+def test_what_is_found_has_the_frames_own_size(operator, batch):
+    settings = {"sigma": 1.5} if operator != "grayscale" else {}
+    condition = Condition(operator, supersample=2, **settings)
+    found = condition.find(batch)
+    assert torch.equal(found, edges.OPERATORS[operator](batch, **settings))
+    assert torch.equal(condition(batch), condition.downsample(found))
+
+
 def figure(side=128):
     """A drawing's ink, (1, 1, side, side): a frame and a circle, one pixel wide."""
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -592,6 +628,28 @@ DRAWINGS = {
     "thick": lambda ink: 1 - thick(ink).expand(-1, 3, -1, -1),
     "thick photograph": lambda ink: photographed(thick(ink)),
 }
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_ink_is_dark_and_paper_is_nothing(name):
+    """Not thinned: a pixel is as dark as it was drawn."""
+    ink = thick(figure()) if "thick" in name else figure()
+    found = edges.ink_on_paper(DRAWINGS[name](figure()))
+    assert found.shape == (1, 3, 128, 128)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    lines = (found * ink).sum(dim=(0, 2, 3)) / ink.sum()
+    if name == "color pencil":  # less than its own darkness, as paper's grain is taken away
+        torch.testing.assert_close(lines, (torch.tensor([0.2, 0.9, 0.7]) - edges.FAINT) / (1 - edges.FAINT))
+    else:
+        assert lines.min() > 0.5
+    assert (found * (1 - ink)).sum() / (1 - ink).sum() < 0.01
+
+
+def test_ink_refuses_what_is_no_image():
+    for wrong in (torch.ones(2, 3, 16, 16), torch.ones(1, 1, 16, 16), "page.png"):
+        with pytest.raises(ImageError):
+            edges.ink_on_paper(wrong)
 
 
 @pytest.mark.parametrize("drawn", DRAWINGS.values(), ids=DRAWINGS)

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from nstlib.medical import IMAGES, MARGIN, MedicalPatches, columns, picture
+from nstlib.images import resize
+from nstlib.medical import IMAGES, LARGEST, MARGIN, MedicalPatches, columns, picture
 
 
-@pytest.mark.parametrize("size", [8, 64, 128])
+@pytest.mark.parametrize("size", [8, 64, 128, 256])
 def test_no_patch_crosses_the_margin(size):
     reach = {}
     for split in ("train", "test"):
@@ -14,11 +15,11 @@ def test_no_patch_crosses_the_margin(size):
         for name in IMAGES:
             lefts = [left for i in range(400) for image, _, left, _, _ in [patches.place(i)] if image == name]
             assert len(lefts) == 200  # images take turns
-            reach[split, name] = min(lefts), max(lefts) + size
+            reach[split, name] = min(lefts), max(lefts) + min(size, LARGEST)
     for name in IMAGES:
         assert reach["train", name][1] + MARGIN <= reach["test", name][0]
         assert reach["test", name][1] <= picture(name).shape[2]
-        assert columns(name, "train", size)[1] >= size  # there is room for more than one
+        assert columns(name, "train", patches.cut)[1] >= patches.cut  # there is room for more than one
 
 
 def test_a_patch_is_cut_from_the_picture():
@@ -29,6 +30,19 @@ def test_a_patch_is_cut_from_the_picture():
         assert patch.shape == (3, 32, 32)
         back = torch.rot90(patch.flip(2) if mirrored else patch, -turns, (1, 2))
         assert torch.equal(back, picture(name)[:, top : top + 32, left : left + 32])
+
+
+@pytest.mark.parametrize("size", [129, 256, 512])
+def test_a_large_patch_is_the_largest_that_fits_enlarged(size):
+    large, cut = MedicalPatches("test", size, 12, seed=1), MedicalPatches("test", LARGEST, 12, seed=1)
+    for i in range(12):
+        assert large.place(i) == cut.place(i)
+        assert large[i].shape == (3, size, size)
+        assert (large[i].min() >= 0) & (large[i].max() <= 1)
+        expected = resize(cut[i][None], (size, size))[0].clamp(0, 1)
+        torch.testing.assert_close(large[i], expected, rtol=0, atol=1e-5)
+        back = torch.nn.functional.interpolate(large[i][None], (LARGEST, LARGEST), mode="area")[0]
+        assert (back - cut[i]).abs().mean() < 0.02
 
 
 def test_a_tenth_of_the_patches_is_the_first_tenth():
@@ -48,7 +62,7 @@ def test_patches_show_tissue():
     [
         ({"split": "validation"}, "split"),
         ({"size": 7}, "size"),
-        ({"size": 129}, "size"),
+        ({"size": 513}, "size"),
         ({"size": 64.0}, "size"),
         ({"size": (64, 64)}, "size"),
         ({"length": 0}, "length"),

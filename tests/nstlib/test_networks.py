@@ -174,6 +174,10 @@ def test_dropout_is_in_the_three_deepest_layers(size, expected):
         {"output_gain": 0},
         {"output_gain": -1.0},
         {"output_gain": math.inf},
+        {"fold": 0},
+        {"fold": -4},
+        {"fold": 17},
+        {"fold": 4.0},
     ],
     ids=str,
 )
@@ -183,13 +187,105 @@ def test_bad_arguments_are_refused(arguments):
         UNet(**arguments)
 
 
+# --- the folded U-Net ------------------------------------------------------------------------------------------------
+
+
+def shapes(network, *images):
+    """Of what every stage of a U-Net gives."""
+    found = []
+    for stage in [*network.encoder, *network.decoder]:
+        stage.register_forward_hook(lambda _, inputs, output: found.append(tuple(output.shape)))
+    network(*images)
+    return found
+
+
+def test_folded_a_large_picture_is_worked_on_as_a_small_one():
+    with torch.device("meta"):  # shapes alone
+        folded, plain = UNet(256, 64, fold=4), UNet(64, 64)
+        found = shapes(folded, torch.zeros(2, 1, 256, 256))
+        assert found == shapes(plain, torch.zeros(2, 1, 64, 64))
+    assert found[0] == (2, 64, 64, 64)
+    assert min(shape[2] for shape in found) == 2
+    first, last = convolutions(folded.encoder)[0], folded.output
+    assert (first.in_channels, last.out_channels) == (16, 48)
+
+
+def test_folded_the_last_doubling_repeats_pixels():
+    """A grid would show otherwise."""
+    network = small(64, fold=4)
+    *deeper, last = network.decoder
+    assert [type(layer) for layer in last] == [nn.Upsample, nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert (last[0].scale_factor, last[0].mode) == (2, "nearest")
+    assert len(deeper) == 2
+    assert all(isinstance(layer, nn.ConvTranspose2d) for layer in convolutions(nn.ModuleList(deeper)))
+    assert last[1].kernel_size == network.output.kernel_size == (3, 3)
+
+
+@pytest.mark.parametrize("fold", [2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 32), (33, 47), (31, 29), (100, 64), (8, 9), (2, 3), (1, 40)])
+def test_folded_the_result_has_the_conditions_size_and_the_range(fold, height, width):
+    network = small(fold=fold).eval()
+    with torch.no_grad():
+        result = network(noise(2, 1, height, width))
+        assert result.shape == (2, 3, height, width)
+        assert result.std() > 0
+        network.output.weight *= 1000
+        assert network(noise(2, 1, height, width)).abs().max() <= 1
+
+
+def test_folded_other_sizes_are_as_if_the_border_went_on():
+    network, condition = small(fold=4).eval(), noise(1, 1, 37, 50)
+    with torch.no_grad():
+        extended = network(F.pad(condition, (0, 14, 0, 11), mode="replicate"))  # to multiples of 4 x 4
+        torch.testing.assert_close(network(condition), extended[:, :, :37, :50])
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (45, 38)])
+def test_folded_no_pixel_of_the_condition_is_lost(shape):
+    network, condition = small(64, fold=4).eval(), noise(1, 1, *shape).requires_grad_()
+    network(condition).square().sum().backward()
+    assert condition.grad.abs().min() > 0
+
+
+def test_folded_gradients_reach_every_weight():
+    network = small(fold=4, dropout=0.3)
+    network(noise(4, 1, 32, 32)).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+    assert sum(isinstance(layer, nn.Dropout) for layer in network.modules()) == len(network.decoder) == 2
+
+
+@pytest.mark.parametrize("fold", [1, 4])
+def test_the_output_is_added_to_the_base(fold):
+    def base(condition):
+        return torch.cat([condition, 2 * condition, 3 + condition], dim=1)
+
+    network, condition = small(fold=fold).eval(), noise(2, 1, 33, 47)
+    with torch.no_grad():
+        alone = network(condition)
+        network.base = base
+        torch.testing.assert_close(network(condition), base(condition) + alone)
+        network.output.weight.zero_()
+        assert torch.equal(network(condition), base(condition))
+        assert torch.equal(small(fold=fold, base=base).eval()(condition), base(condition) + small(fold=fold).eval()(condition))
+
+
+@pytest.mark.parametrize(("fold", "least"), [(2, 16), (4, 32), (16, 128)])
+def test_a_folded_picture_must_leave_a_small_one(fold, least):
+    assert UNet(least, 1, fold=fold)(noise(2, 1, least, least)).shape == (2, 3, least, least)
+    with pytest.raises(ValueError, match=rf"^size .*\b{least}\b.*\b{least - 1}$"):
+        UNet(least - 1, 1, fold=fold)
+
+
 # --- initialization --------------------------------------------------------------------------------------------------
 
 
 def test_weights_begin_as_he_has_it():
     torch.manual_seed(0)
     checked = 0
-    for layer in [*convolutions(UNet(32, 16)), *convolutions(PatchGAN(16))]:
+    networks = UNet(32, 16), PatchGAN(16), UNet(64, 16, fold=4)
+    for layer in itertools.chain.from_iterable(map(convolutions, networks)):
         if layer.bias is not None:
             assert torch.equal(layer.bias, torch.zeros_like(layer.bias))
         # variance 2 / n with n inputs to an output; LeakyReLU lets a share of 0.2 through, which adds 0.2^2
@@ -201,7 +297,7 @@ def test_weights_begin_as_he_has_it():
             assert layer.weight.std().item() == pytest.approx(expected, rel=0.03)
             assert abs(layer.weight.mean().item()) < 0.03 * expected
             checked += 1
-    assert checked == 4 + 4 + 3
+    assert checked == 4 + 4 + 3 + 7
 
 
 def test_a_small_output_gain_begins_near_gray():
@@ -252,15 +348,44 @@ def test_patchgans_channels_are_the_papers():
     assert [norm.num_features for norm in norms] == [128, 256, 512]  # none in the first layer
 
 
-def test_a_patch_is_70_by_70_pixels():
-    network = discriminator().eval()
-    condition, image = noise(1, 1, 160, 160).requires_grad_(), noise(1, 3, 160, 160, seed=1).requires_grad_()
-    network(condition, image)[0, 0, 10, 10].backward()
+@pytest.mark.parametrize(
+    ("halvings", "fold", "side"), [(1, 1, 16), (2, 1, 34), (3, 1, 70), (4, 1, 142), (2, 2, 68), (1, 4, 64), (2, 3, 102)]
+)
+def test_a_patch_is_as_large_as_it_says(halvings, fold, side):
+    """What a logit depends on, as gradients show it; 70 pixels are the paper's."""
+    torch.manual_seed(0)
+    network = PatchGAN(2, halvings=halvings, fold=fold).eval()
+    condition, image = noise(1, 1, 320, 320).requires_grad_(), noise(1, 3, 320, 320, seed=1).requires_grad_()
+    logits = network(condition, image)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     for grad in (condition.grad, image.grad):
         for sums in (grad.abs().sum(dim=(0, 1, 2)), grad.abs().sum(dim=(0, 1, 3))):
             (reached,) = sums.nonzero(as_tuple=True)
-            assert len(reached) == 70
-            assert reached[-1] - reached[0] == 69
+            assert len(reached) == side
+            assert reached[-1] - reached[0] == side - 1
+    assert network.patch == side
+    assert PatchGAN().patch == 70
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (33, 70), (65, 47)])
+def test_folded_logits_are_as_many_as_those_of_a_smaller_picture(height, width):
+    torch.manual_seed(0)
+    network, condition, image = PatchGAN(4, fold=2).eval(), noise(2, 1, height, width), noise(2, 3, height, width, seed=1)
+    odd, halved = (0, width % 2, 0, height % 2), ((height + 1) // 2, (width + 1) // 2)
+    with torch.no_grad():
+        logits = network(condition, image)
+        half = discriminator()(noise(2, 1, *halved), noise(2, 3, *halved))
+        extended = network(*(F.pad(x, odd, mode="replicate") for x in (condition, image)))
+    assert logits.shape == half.shape
+    torch.testing.assert_close(logits, extended)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("halvings", 0), ("halvings", 6), ("halvings", 1.5), ("fold", 0), ("fold", 17), ("fold", 2.0)]
+)
+def test_bad_arguments_of_patchgan_are_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} .*{value!r}$"):
+        PatchGAN(4, **{name: value})
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48), (65, 71), (256, 256)])
@@ -291,6 +416,15 @@ def test_the_discriminator_sees_condition_and_image():
             other = image.clone()
             other[:, channel] *= -1
             assert not torch.allclose(network(condition, other), logits)
+
+
+def test_folded_the_discriminator_sees_every_pixel():
+    torch.manual_seed(0)
+    network = PatchGAN(4, halvings=2, fold=2).eval()
+    condition, image = noise(1, 1, 45, 38).requires_grad_(), noise(1, 3, 45, 38, seed=1).requires_grad_()
+    network(condition, image).square().sum().backward()
+    assert condition.grad.abs().min() > 0
+    assert image.grad.abs().min() > 0
 
 
 # --- CycleGAN's generator --------------------------------------------------------------------------------------------
@@ -327,3 +461,16 @@ def test_residual_block_adds_to_what_it_is_given():
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
     assert torch.equal(block(x), x)
+
+
+def test_spectral_norm_takes_the_place_of_batch_norm():
+    torch.manual_seed(0)
+    network = PatchGAN(8, fold=2, halvings=2, norm="spectral")
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    assert network.patch == 68
+    for _ in range(30):  # power iterations, one a call
+        network(noise(2, 1, 32, 32), noise(2, 3, 32, 32))
+    for layer in convolutions(network):
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) == pytest.approx(1, abs=0.05)
+    with pytest.raises(ValueError, match="norm must be one of batch, spectral"):
+        PatchGAN(8, norm="layer")

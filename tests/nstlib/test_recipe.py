@@ -32,7 +32,8 @@ def test_weights_are_those_of_the_models_own_losses(kind):
 
 
 def test_each_model_has_its_own_settings_only():
-    for name in ("l1_weight", "perceptual_weight", "gradient_weight", "dropout", "output_gain"):
+    colorizers = ("fold", "discriminator_halvings", "adversarial_every", "dropout", "output_gain")
+    for name in (*colorizers, "l1_weight", "perceptual_weight", "gradient_weight"):
         assert hasattr(ColorizerRecipe(), name)
         with pytest.raises(TypeError, match=name):
             CycleRecipe(**{name: 0.5})
@@ -91,6 +92,15 @@ def test_one_weight_above_0_is_needed(kind):
     [
         ("width", 0),
         ("width", 8.0),
+        ("fold", 0),
+        ("fold", 17),
+        ("fold", 4.0),
+        ("discriminator_halvings", 0),
+        ("discriminator_halvings", 6),
+        ("discriminator_halvings", 2.5),
+        ("adversarial_every", 0),
+        ("adversarial_every", -1),
+        ("adversarial_every", 1.5),
         ("output_gain", 0.0),
         ("output_gain", -1),
         ("output_gain", math.nan),
@@ -129,4 +139,12 @@ def test_the_posters_recipe_is_that_of_nazeri_et_al():
     assert (POSTER.width, POSTER.epochs, POSTER.l1_weight, POSTER.generator_steps, POSTER.beta1) == (64, 30, 100, 2, 0)
     assert POSTER.generator_lr == 3e-4
     assert POSTER.discriminator_lr == pytest.approx(POSTER.generator_lr / 10)
+    assert (POSTER.fold, POSTER.discriminator_halvings, POSTER.adversarial_every) == (1, 3, 1)
     assert RECIPES["laptop"].epochs == 30
+
+
+def test_no_step_is_without_a_loss():
+    with pytest.raises(ValueError, match="adversarial_every must be 1"):
+        ColorizerRecipe(l1_weight=0, adversarial_every=2)
+    ColorizerRecipe(l1_weight=0, adversarial_every=1)
+    ColorizerRecipe(l1_weight=0, gradient_weight=1, adversarial_every=2)

@@ -175,7 +175,7 @@ def test_what_has_the_attributes_of_a_model_can_be_trained(fabric):
     """The trainer knows nothing of colors: here a line is fitted."""
 
     class Line:
-        collapse, frame_size, frame_channels, seed = (0.0, 10.0), 8, 3, 0
+        collapse, frame_size, frame_channels, seed = (0.0, 10.0), 8, (3,), 0
         recipe = TrainingRecipe(epochs=3, batch_size=2, generator_lr=0.1)
 
         def __init__(self):
