@@ -92,7 +92,7 @@ class AnimeFrames(Dataset[Tensor]):
         nstlib.AssetError: the art is missing or damaged.
     """
 
-    def __init__(self, split: str = "train", size: int | tuple[int, int] = 64, length: int = 1000, seed: int = 0):
+    def __init__(self, split: str = "train", size: int | tuple[int, int] = 256, length: int = 1000, seed: int = 0):
         choice(split, "split", list(SPLITS))
         self.size = (size, size) if isinstance(size, int) else size
         if not (isinstance(self.size, tuple) and len(self.size) == 2 and all(isinstance(s, int) and s >= 8 for s in self.size)):

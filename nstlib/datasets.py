@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Protocol
@@ -41,7 +42,8 @@ class CheckedFrames(Dataset[Tensor]):
     def __init__(self, frames: Frames, size: int | None = None, channels: Sequence[int] = (3, 4)):
         if len(frames) < 1:
             raise ImageError("there are no frames in the dataset")
-        self.frames, self.channels, self.shape = frames, channels, None
+        self.frames, self.channels = frames, channels
+        self.shape = torch.Size()  # none yet: any will do
         self.shape = self[0].shape
         if size is not None and min(self.shape[1:]) != size:
             raise ImageError(
@@ -58,7 +60,7 @@ class CheckedFrames(Dataset[Tensor]):
             raise ImageError(f"frame {index} is a {type(frame).__name__}; expected {expected}, and no label beside it")
         if frame.ndim != 3 or frame.shape[0] not in self.channels or not frame.is_floating_point():
             raise ImageError(f"frame {index} has shape {tuple(frame.shape)} and type {frame.dtype}; expected {expected}")
-        if self.shape is not None and frame.shape != self.shape:
+        if self.shape and frame.shape != self.shape:
             raise ImageError(f"frame {index} has shape {tuple(frame.shape)}, frame 0 {tuple(self.shape)}; all need one size")
         return frame.detach().float().clone()  # the caller's may be one that autograd refuses
 
@@ -82,24 +84,31 @@ class CachedFrames(Dataset[Tensor]):
         condition: found of each frame once, and kept as a fourth channel, before RGB; None leaves that to the training.
 
     Raises:
-        ImageError: as ``CheckedFrames``.
+        ImageError: as ``CheckedFrames``, or there is not so much memory.
     """
 
     def __init__(self, frames: Frames, condition: Condition | None = None):
         self.frames, self.condition = CheckedFrames(frames, channels=(3, 4) if condition is None else (3,)), condition
-        self._kept: list[Tensor | None] = [None] * len(frames)
+        channels, *size = self.frames.shape
+        shape = (len(frames), channels + (condition is not None), *size)
+        try:
+            # memory is taken as it is filled; a tensor for each frame, among larger ones that go, would scatter the heap
+            self._kept = torch.empty(shape, dtype=torch.uint8)
+        except RuntimeError as error:
+            raise ImageError(f"{len(frames)} frames take {math.prod(shape) / 1e9:.1f} GB: too much memory to keep") from error
+        self._is_kept = [False] * len(frames)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __getitem__(self, index: int) -> Tensor:
-        kept = self._kept[index]
-        if kept is None:
+        if not self._is_kept[index]:
             frame = self.frames[index]
             if self.condition is not None:
                 frame = torch.cat([self.condition.find(frame[None])[0], frame])
-            kept = self._kept[index] = (frame.clamp(0, 1) * 255).round().byte()
-        return kept / 255
+            self._kept[index] = (frame.clamp(0, 1) * 255).round()
+            self._is_kept[index] = True
+        return self._kept[index] / 255
 
 
 def digest(frames: CheckedFrames) -> str:

@@ -51,7 +51,7 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        size: int = 64,
+        size: int = 256,
         width: int = 64,
         dropout: float = 0.0,
         output_gain: float = 1.0,

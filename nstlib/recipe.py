@@ -23,6 +23,7 @@ class TrainingRecipe:
     generator_lr: float = 3e-4
     discriminator_lr: float = 3e-5
     beta1: float = 0.0  # of Adam
+    beta2: float = 0.999
     generator_steps: int = 2  # to one discriminator step
     schedule: str = "exponential"  # learning rates fall to a tenth over the run; or "one-cycle"
 
@@ -32,6 +33,7 @@ class TrainingRecipe:
         self.check("generator_lr", number, above=0)
         self.check("discriminator_lr", number, above=0)
         self.check("beta1", number, least=0, below=1)
+        self.check("beta2", number, least=0, below=1)
         choice(self.schedule, "schedule", ("exponential", "one-cycle"))
         for name in self.weights:
             self.check(f"{name}_weight", weight)

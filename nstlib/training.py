@@ -292,7 +292,7 @@ class Trainer:
     def _set_up(self, network: nn.Module, lr: float) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
-        optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, 0.999), fused=True)
+        optimizer = torch.optim.Adam(network.parameters(), lr, betas=(self.recipe.beta1, self.recipe.beta2), fused=True)
         schedule = self._schedule(optimizer, lr, self.total_steps)
         return *self.fabric.setup(network, optimizer), schedule
 

@@ -43,7 +43,9 @@ def test_small_frames_are_not_folded():
         "fold",
         "discriminator_halvings",
         "discriminator_norm",
+        "generator_lr",
         "discriminator_lr",
+        "beta2",
         "adversarial_every",
         "generator_steps",
     }
