@@ -117,14 +117,8 @@ def colorized_examples(name: str, folder: Path = EXAMPLES) -> Tensor:
     Raises:
         nstlib.ImageError: it is not in ``folder``.
     """
-    pictures = load_image(sheet(name, folder))
+    pictures = load_image(folder / f"{name}.png")
     return torch.cat(pictures.split(pictures.shape[2], dim=3))
-
-
-def sheet(name: str, folder: Path = EXAMPLES) -> Path:
-    """Where the examples of a variant are kept, or ``Variant.inputs``, or a group's ground truth; large ones as JPEG."""
-    large = name.startswith("full-") or (name in VARIANTS and VARIANTS[name].group == "full")
-    return folder / f"{name}.{'jpg' if large else 'png'}"
 
 
 def variant_table(

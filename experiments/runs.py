@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments import report
 from experiments.profiles import Profile
 from experiments.records import device_name, means
 from experiments.variants import CONDITIONS, LINES, MEDICAL_SIZE, TUNED, VARIANTS, Variant, build, datasets
@@ -25,7 +24,7 @@ from nstlib.metrics import PerceptualDistance, edge_agreement, measure
 from nstlib.model import ColorizationModel
 from nstlib.training import Frames
 
-EXAMPLES = 8  # test frames that are kept as pictures; of large ones half as many
+EXAMPLES = 8  # test frames that are kept as pictures
 POOL = 2400  # training frames that are composed, and kept in memory
 BATCH = 32  # frames that are measured at a time
 TUNING_SEED = 100  # no run on record has it
@@ -47,7 +46,7 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         nstlib.ModelError: training diverged, or ``folder`` holds another training.
     """
     variant = VARIANTS[name]
-    size = {"full": profile.frame_size, "medical": MEDICAL_SIZE, "small": profile.ablation_size}[variant.group]
+    size = profile.ablation_size if variant.group == "small" else MEDICAL_SIZE
     model = build(variant, size, profile.ablation_epochs * variant.longer, seed)
     per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
     epochs = model.recipe.epochs
@@ -148,8 +147,7 @@ def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: 
     """Save the first frames, each kind of picture side by side: as colorized, what that was made from, and the ground truth,
     which other variants have in common; of a CycleGAN also the lines that it draws."""
     variant = VARIANTS[name]
-    count = EXAMPLES // 2 if variant.group == "full" else EXAMPLES
-    examples = model.compare(frames, range(min(count, len(frames))))
+    examples = model.compare(frames, range(min(EXAMPLES, len(frames))))
     sheets = {
         name: examples["colorized"],
         variant.inputs: examples["condition"].expand(-1, 3, -1, -1),
@@ -160,4 +158,4 @@ def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: 
         sheets[f"{name}-drawn"] = model.draw(examples["truth"]).cpu().expand(-1, 3, -1, -1)
     folder.mkdir(parents=True, exist_ok=True)
     for title, images in sheets.items():
-        save_image(torch.cat(list(images), dim=2)[None], report.sheet(title, folder))
+        save_image(torch.cat(list(images), dim=2)[None], folder / f"{title}.png")

@@ -104,8 +104,8 @@ class Variant:
 
     @property
     def group(self) -> str:
-        """Variants whose test frames are the same: "full", of the size of the shipped colorizers; "small"; or "medical"."""
-        return {"06": "full", "12": "medical"}.get(self.notebook, "small")
+        """Variants whose test frames are the same: "small" frames of the show, or "medical" patches."""
+        return "small" if self.share is None else "medical"
 
     @property
     def inputs(self) -> str:
@@ -125,15 +125,7 @@ class Variant:
         return replace(base, epochs=epochs, **self.changes)
 
 
-LAMBDAS: dict[str, dict[str, Any]] = {  # what notebook 06 compares, at full size: the weight of L1 beside a GAN of weight 1
-    "lambda-0": {"l1_weight": 0.0},
-    "lambda-10": {"l1_weight": 10.0},
-    "lambda-100": {},
-    "l1-alone": {"adversarial_weight": 0.0},
-}
-
 VARIANTS: dict[str, Variant] = {
-    **{name: Variant("06", TABLE1["canny"], {**changes, "adversarial_every": 1}) for name, changes in LAMBDAS.items()},
     **{f"{name}-{loss}": Variant("09", CONDITIONS[name], changes) for name in CONDITIONS for loss, changes in LOSSES.items()},
     "canny-cyclegan": Variant("10", CONDITIONS["canny"], {}, CycleGAN),
     "canny-cyclegan-long": Variant("10", CONDITIONS["canny"], {}, CycleGAN, longer=5),  # is it only a matter of steps?

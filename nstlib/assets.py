@@ -59,14 +59,14 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
-        sha256="ee304b92c58f989a7c11af07d31c467ee8af079658bdae37586b4f38ca8d3bbc",
-        origin="trained by tools/replicate.py, run long, seed 0",
+        sha256="e281b398aeb39a613755364794f2c25f54beb7f5b95c547c7d08d8b6361bdc2c",
+        origin="trained by tools/replicate.py, run laptop, seed 0",
         licence="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
-        sha256="b8925175538a162e259175c16e9202554eeda76734f9ccde40e9b1c4802976ba",
-        origin="trained by tools/replicate.py, run long, seed 0",
+        sha256="aee206523792a656c2290f12c8bfe64a9578f9beb9a33cfbe7a0ca1ed47408b4",
+        origin="trained by tools/replicate.py, run laptop, seed 0",
         licence="MIT",
     ),
 }

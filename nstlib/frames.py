@@ -101,7 +101,7 @@ class FrameFolder(_StoredFrames):
         ImageError: there is no such folder, no picture in it that can be read, or there are too few to split.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
         files = _visible_files(path, name)
@@ -147,7 +147,7 @@ class VideoFrames(_StoredFrames):
         ImageError: there is no such file, it is no video, damaged or cut short, or has too few distinct frames to split.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
         with closing(decode_video(path, name, size)) as pictures:
@@ -182,7 +182,7 @@ class PairFolder(Dataset[Tensor]):
         lines: str | os.PathLike[str],
         colors: str | os.PathLike[str],
         split: str = "train",
-        size: int = 256,
+        size: int = 64,
         test_share: float = 0.2,
     ):
         partners = {file.stem: file for file in _visible_files(lines, _check_path(lines))}

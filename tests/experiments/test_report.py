@@ -84,7 +84,7 @@ def test_the_line_art_table_has_what_is_on_record():
 def test_every_variant_has_examples_on_record(name):
     examples = report.colorized_examples(name)
     assert examples.shape[1] == 3
-    assert len(examples) == (4 if VARIANTS[name].group == "full" else 8)
+    assert len(examples) == 8
     inputs = report.examples(name)
     assert inputs["condition"].shape[2:] == inputs["truth"].shape[2:] == examples.shape[2:]
     assert len(inputs["condition"]) == len(inputs["truth"]) == len(examples)

@@ -13,16 +13,9 @@ MOST = 1.5  # of a picture without a grid
 FOLD = 4  # of the laptop's recipe, and the period to look for where nothing is folded
 
 
-def grid_energy(error, period=FOLD):
-    """How much stronger than their neighbors the frequencies are that a grid of ``period`` pixels has; about 1 without a grid.
-
-    Args:
-        error: shape (B, C, H, W), colorized minus truth in CIELAB, at least 64 pixels a side.
-        period: of the grid in pixels.
-
-    Returns:
-        Shape (C,): mean power at the multiples of (1 / period, 1 / period) cycles a pixel, but 0, over that around them.
-    """
+def powers(error, period):
+    """Power of an error (B, C, H, W), at least 64 pixels a side, at the frequencies that a grid of ``period`` pixels has, the
+    multiples of (1 / period, 1 / period) cycles a pixel but 0, and at those around them; both (frequencies, C)."""
     window = torch.hann_window(TILE, periodic=True)
     tiles = error.unfold(2, TILE, TILE).unfold(3, TILE, TILE) * window * window[:, None]
     power = torch.fft.fft2(tiles).abs().square().mean(dim=(0, 2, 3))
@@ -30,8 +23,20 @@ def grid_energy(error, period=FOLD):
     # the window spreads a peak over 1 bin to each side
     around = [place for place in itertools.product((-3, 0, 3), repeat=2) if any(place)]
     neighbors = [((u + i) % TILE, (v + j) % TILE) for i, j in around for u, v in peaks]
-    at_peaks, beside = (torch.stack([power[:, u, v] for u, v in places]).mean(0) for places in (peaks, neighbors))
-    return at_peaks / beside
+    return tuple(torch.stack([power[:, u, v] for u, v in places]) for places in (peaks, neighbors))
+
+
+def grid_energy(error, period=FOLD):
+    """How much stronger the grid's frequencies are than their neighbors, (C,); about 1 without a grid."""
+    at_peaks, beside = powers(error, period)
+    return at_peaks.mean(0) / beside.mean(0)
+
+
+def grid_amplitude(error, period=FOLD):
+    """Root mean square of the grid, in the units of the error, (C,): what the frequencies have more than their neighbors."""
+    at_peaks, beside = powers(error, period)
+    of_one = powers(checkerboard(TILE, TILE, period // 2)[None, None], period)[0].sum()
+    return ((at_peaks - beside.mean(0)).sum(0).clamp_min(0) / of_one).sqrt()
 
 
 def checkerboard(height, width, side=FOLD // 2):
@@ -95,15 +100,22 @@ def test_a_folded_network_whose_places_differ_is_found():
     assert (found()[1:] > 3 * MOST).all()
 
 
+def test_the_amplitude_is_that_of_the_grid():
+    error = 3 * noise(16, 3, 192, 256)
+    assert (grid_amplitude(error) < 0.2).all()
+    for amplitude in (0.5, 2.0):
+        found = grid_amplitude(error + amplitude * checkerboard(192, 256))
+        torch.testing.assert_close(found, torch.full((3,), amplitude), rtol=0.1, atol=0.05)
+
+
 # what ships
 
 
 @pytest.mark.parametrize("condition", ["grayscale", "canny"])
 def test_shipped_colorizers_show_no_grid(condition):
+    """A difference of 1 in CIELAB is hardly seen where two areas meet; a grid of that amplitude would be."""
     model = Colorizer.load(asset_path(f"colorizer-{condition}"))
-    period = model.recipe.fold if model.recipe.fold > 1 else FOLD
     shown = model.compare(AnimeFrames("shots", model.frame_size, 16, seed=1), range(16))
-    colorized, truth = rgb_to_lab(shown["colorized"]), rgb_to_lab(shown["truth"])
-    assert (grid_energy(colorized - truth, period) < MOST).all()
-    grid = 2 * checkerboard(*truth.shape[2:], period // 2)
-    assert (grid_energy(colorized + grid - truth, period) > 2 * MOST).all(), "it would be found, were it there"
+    error = rgb_to_lab(shown["colorized"]) - rgb_to_lab(shown["truth"])
+    assert (grid_amplitude(error, model.recipe.fold) < 0.5).all()
+    assert (grid_amplitude(error + checkerboard(*error.shape[2:]), model.recipe.fold) > 0.9).all(), "it would be found"

@@ -270,36 +270,6 @@ def test_save_says_where_it_cannot(tmp_path):
 # files of the first version
 
 
-def in_the_old_format(source, path):
-    """Rewrite a saved file as the first version would have written it."""
-    old = {"supersample": "detail", "output_gain": "paint_gain", "gradient_weight": "structure_weight", "accuracy_ab": "chroma"}
-
-    def renamed(values):
-        return {old.get(name, name): value for name, value in values.items()}
-
-    with safe_open(source, "pt") as file:
-        config = json.loads(file.metadata()[METADATA])
-    del config["model"]
-    history = [renamed({**entry, "discriminator": entry["discriminator"] / 2}) for entry in config["history"]]
-    config |= {"condition": renamed(config["condition"]), "recipe": renamed(config["recipe"]), "history": history}
-    tensors = {name.replace("output.", "paint."): value for name, value in load_file(source).items()}
-    save_file(tensors, path, {OLD_METADATA: json.dumps(config)})
-
-
-def test_what_the_first_version_wrote_loads_as_it_was(tmp_path):
-    model = colorizer(Condition("canny", supersample=2, sigma=1.5), seed=4, output_gain=0.5, gradient_weight=3.0)
-    model.fit(AnimeFrames("train", 32, 8), validation=AnimeFrames("validation", 32, 4), progress=False)
-    model.save(tmp_path / "new.safetensors")
-    in_the_old_format(tmp_path / "new.safetensors", tmp_path / "old.safetensors")
-    new, old = (Colorizer.load(tmp_path / f"{name}.safetensors") for name in ("new", "old"))
-    assert old.config() == new.config() == model.config()
-    assert old.history == new.history == model.history
-    assert "accuracy_ab" in old.history[0]
-    assert old.ink == (0.128, 0.231), "of the canny colorizer that it shipped"
-    condition = torch.rand(1, 1, 16, 16)
-    assert torch.equal(old.colorize(condition), new.colorize(condition))
-
-
 @pytest.mark.parametrize("name", ["grayscale", "canny"])
 def test_shipped_weights_load(name):
     model = Colorizer.load(asset_path(f"colorizer-{name}"))

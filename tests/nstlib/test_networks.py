@@ -471,6 +471,6 @@ def test_spectral_norm_takes_the_place_of_batch_norm():
     for _ in range(30):  # power iterations, one a call
         network(noise(2, 1, 32, 32), noise(2, 3, 32, 32))
     for layer in convolutions(network):
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) == pytest.approx(1, abs=0.05)
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=0.05)
     with pytest.raises(ValueError, match="norm must be one of batch, spectral"):
         PatchGAN(8, norm="layer")
