@@ -34,6 +34,7 @@ bench: $(VENV)/ready
 	$(RUN) benchmarks/colorize.py
 	$(RUN) benchmarks/lab.py
 	$(RUN) benchmarks/memory.py
+	$(RUN) benchmarks/busy.py
 
 assets: $(VENV)/ready
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"

@@ -31,7 +31,7 @@ from nstlib.training import Trainer
 SIZE, RECIPE = 256, RECIPES["laptop"]
 FRAMES = 64  # that both are trained on
 PLAIN_BATCH, PLAIN_STEPS = 4, 4
-STEPS = 12  # three of them with the GAN's part
+STEPS = 24  # three of them with the GAN's part
 
 
 class Plain:

@@ -3,7 +3,7 @@
     python -m experiments --list                       all variants, and their seeds on record
     python -m experiments [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
     python -m experiments --tune perceptual            try values for a loss's weight, or for the start, on validation frames
-    python -m experiments --table                      the results for line-art, as the README shows them
+    python -m experiments --table                      the results for line-art, as in docs/future_research.md
 
 Sizes come from the profile (NSTLIB_PROFILE). Checkpoints go to ``replicated/ablations/``, records to
 ``figures/ablations.json`` (``--tune``: ``ablations_tuning.json``), and the examples of seed 0 to ``figures/ablations/``. A run

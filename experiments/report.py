@@ -151,7 +151,7 @@ def tuned(name: str) -> str:
 
 
 def line_art(records: Sequence[dict[str, Any]]) -> str:
-    """The README's table: every variant of line-art that is on record."""
+    """The table in docs/future_research.md: every variant of line-art that is on record."""
     names = {record["variant"] for record in records}
     return variant_table({label: summary(records, name) for label, name in LINE_ART.items() if name in names}, first="line-art")
 

@@ -35,6 +35,7 @@ PERCEPTUAL_WEIGHT, GRADIENT_WEIGHT = 1.0, 100.0
 # Small frames need no folding. Lines are found at twice the size, so that fine ones stay apart.
 SMALL = replace(
     RECIPES["laptop"],
+    batch_size=16,
     fold=1,
     discriminator_halvings=3,
     discriminator_norm="batch",
@@ -75,7 +76,7 @@ LOSSES: dict[str, dict[str, float]] = {  # changes to Eq. (4)
     "l1-perceptual-gan": {"perceptual_weight": PERCEPTUAL_WEIGHT},
     "l1": {"adversarial_weight": 0.0},
 }
-LINE_ART = {  # label in the README's table -> variant
+LINE_ART = {  # label in the table in docs/future_research.md -> variant
     "L1 + GAN on Canny (the poster)": "canny-l1-gan",
     "L1 alone": "canny-l1",
     "perceptual + GAN": "canny-perceptual-gan",

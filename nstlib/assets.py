@@ -59,13 +59,13 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
-        sha256="e281b398aeb39a613755364794f2c25f54beb7f5b95c547c7d08d8b6361bdc2c",
+        sha256="ff27fefbc9219256d791d5dd72de8d8d629e7c3b265b45d15cc999b8afebad1e",
         origin="trained by tools/replicate.py, run laptop, seed 0",
         licence="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
-        sha256="aee206523792a656c2290f12c8bfe64a9578f9beb9a33cfbe7a0ca1ed47408b4",
+        sha256="8812fa801cd1d8c4556ea1e693cae3a0d355a37659560b863985b007d1255f2e",
         origin="trained by tools/replicate.py, run laptop, seed 0",
         licence="MIT",
     ),

@@ -83,7 +83,7 @@ class FrameFolder(_StoredFrames):
     They are taken in the order of their names, frame2 before frame10, those of folders inside it, too; hidden files and folders
     are passed over. A frame is the middle square of its picture, resized with an antialiased filter. The split is that of
     ``VideoFrames``: pictures that hardly differ from the one before are dropped, and whole scenes are set aside for the test.
-    All is read when the folder is opened, and kept in memory, 12 kB a frame of 64 pixels. Files that are no pictures are
+    All is read when the folder is opened, and kept in memory, 0.2 MB a frame of 256 pixels. Files that are no pictures are
     skipped with a RuntimeWarning.
 
     Attributes:
@@ -101,7 +101,7 @@ class FrameFolder(_StoredFrames):
         ImageError: there is no such folder, no picture in it that can be read, or there are too few to split.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
         files = _visible_files(path, name)
@@ -130,7 +130,7 @@ class VideoFrames(_StoredFrames):
     scenes, spread over the video, are set aside for the test. Where they do not add up to about ``test_share``, as in a video
     of a single scene, the end is the test, and the ``GAP`` frames before it are in neither split. Training frames that are
     near-duplicates of a test frame are dropped: a show repeats its shots. All is decoded when the video is opened, and kept
-    in memory, 12 kB a frame of 64 pixels.
+    in memory, 0.2 MB a frame of 256 pixels.
 
     Attributes:
         numbers: which of the video's frames each is, counted from 0.
@@ -147,7 +147,7 @@ class VideoFrames(_StoredFrames):
         ImageError: there is no such file, it is no video, damaged or cut short, or has too few distinct frames to split.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 64, test_share: float = 0.2):
+    def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
         with closing(decode_video(path, name, size)) as pictures:
@@ -182,7 +182,7 @@ class PairFolder(Dataset[Tensor]):
         lines: str | os.PathLike[str],
         colors: str | os.PathLike[str],
         split: str = "train",
-        size: int = 64,
+        size: int = 256,
         test_share: float = 0.2,
     ):
         partners = {file.stem: file for file in _visible_files(lines, _check_path(lines))}

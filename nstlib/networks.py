@@ -21,6 +21,17 @@ from nstlib.arguments import choice, number, whole_number
 NORMS = ("batch", "spectral")
 
 
+def checked_fold(value: int, name: str = "fold") -> int:
+    """A ``fold`` that a U-Net can have.
+
+    Raises:
+        ValueError: it is neither 1 nor an even number up to 16.
+    """
+    if whole_number(value, name, 1, 16) % 2 and value > 1:
+        raise ValueError(f"{name} must be 1 or an even number, not {value}")
+    return int(value)
+
+
 class UNet(nn.Module):
     """Generator: halve the condition down to about 2 x 2, double it up again, and pass every scale across (skip connections).
 
@@ -31,9 +42,10 @@ class UNet(nn.Module):
     With ``fold`` f above 1 the network works on a smaller picture with more channels: every square of f x f pixels becomes
     f^2 channels of one place, and at the end the other way around (sub-pixel convolution: W. Shi et al., "Real-Time Single
     Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016). At 256 pixels and
-    fold 4 it costs what the plain network costs at 64. The last doubling then repeats pixels and convolves them, and the
-    output is a 3 x 3 convolution: with a transposed and a 1 x 1 convolution a grid of f pixels shows in the picture
-    (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016).
+    fold 4 it costs little more than the plain network at 64. One more level, folded by f / 2 only, then sees the condition
+    again and draws the detail: without it colors are right inside of things and bleed at their edges. The last two doublings
+    repeat pixels and convolve them, and the output is a 3 x 3 convolution: with transposed and 1 x 1 convolutions a grid of f
+    pixels shows in the picture (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016).
 
     Args:
         size: shorter side of the images in pixels, at least 8 times ``fold``; sets how often they are halved.
@@ -41,7 +53,7 @@ class UNet(nn.Module):
         dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
         output_gain: factor on the last layer's initial weights; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
-        fold: side in pixels of the squares that become channels; 1 is the plain network.
+        fold: side in pixels of the squares that become channels, even and at most 16; 1 is the plain network.
         base: what the network's output is added to, made from the condition, (B, in_channels, H, W) to (B, out_channels, H, W);
             the network then predicts a residual (K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017).
 
@@ -61,7 +73,7 @@ class UNet(nn.Module):
         base: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.fold, self.base = whole_number(fold, "fold", 1, 16), base
+        self.fold, self.base = checked_fold(fold), base
         size = whole_number(size, "size", 8 * fold) // fold
         whole_number(width, "width", 1)
         number(dropout, "dropout", least=0, below=1)
@@ -77,8 +89,14 @@ class UNet(nn.Module):
             up = _resize_up if fold > 1 and i == halvings - 1 else _up
             self.decoder.append(up(channels, skipped, dropout if i < 3 else 0.0))
             channels = 2 * skipped
-        kernel = 3 if fold > 1 else 1
-        self.output = nn.Conv2d(channels, out_channels * fold**2, kernel, padding=kernel // 2)
+        self.outer, self.outer_fold, kernel = None, fold, 1
+        if fold > 1:
+            self.outer_fold, kernel = fold // 2, 3
+            seen = in_channels * self.outer_fold**2
+            up = _resize_up(channels, max(1, width // 2), 0.0)
+            self.outer = nn.ModuleList([up, _refine(max(1, width // 2) + seen, width)])
+            channels = width
+        self.output = nn.Conv2d(channels, out_channels * self.outer_fold**2, kernel, padding=kernel // 2)
         _initialize(self)
         with torch.no_grad():
             self.output.weight *= output_gain
@@ -86,16 +104,18 @@ class UNet(nn.Module):
     def forward(self, condition: Tensor) -> Tensor:
         """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1], or that much beside ``base``."""
         height, width = condition.shape[2:]
-        step = self.fold * 2 ** len(self.decoder)
-        x = F.pad(condition, (0, -width % step, 0, -height % step), mode="replicate")
-        x = F.pixel_unshuffle(x, self.fold)
+        padded = _pad(condition, self.fold * 2 ** len(self.decoder))
+        x = F.pixel_unshuffle(padded, self.fold)
         scales = []
         for down in self.encoder:
             x = down(x)
             scales.append(x)
         for up, skipped in zip(self.decoder, reversed(scales[:-1]), strict=True):
             x = torch.cat([up(x), skipped], dim=1)
-        x = F.pixel_shuffle(torch.tanh(self.output(x)), self.fold)[:, :, :height, :width]
+        if self.outer is not None:
+            up, refine = self.outer
+            x = refine(torch.cat([up(x), F.pixel_unshuffle(padded, self.outer_fold)], dim=1))
+        x = F.pixel_shuffle(torch.tanh(self.output(x)), self.outer_fold)[:, :, :height, :width]
         return x if self.base is None else self.base(condition) + x
 
 
@@ -145,9 +165,7 @@ class PatchGAN(nn.Module):
 
     def forward(self, *images: Tensor) -> Tensor:
         """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, H', W'); positive for real."""
-        x = torch.cat(images, dim=1)
-        height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % self.fold, 0, -height % self.fold), mode="replicate")
+        x = _pad(torch.cat(images, dim=1), self.fold)
         return self.layers(F.pixel_unshuffle(x, self.fold))
 
 
@@ -189,8 +207,7 @@ class ResNetGenerator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, channels, H, W), any H and W from 8 pixels on, to the same shape, mostly in [-1, 1]."""
         height, width = image.shape[2:]
-        x = F.pad(image, (0, -width % 4, 0, -height % 4), mode="replicate")
-        return image + self.layers(x)[:, :, :height, :width]
+        return image + self.layers(_pad(image, 4))[:, :, :height, :width]
 
 
 class ResidualBlock(nn.Module):
@@ -204,6 +221,14 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to the same shape."""
         return x + self.layers(x)
+
+
+def _pad(images: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until height and width are multiples of ``multiple``."""
+    height, width = images.shape[2:]
+    if height % multiple == width % multiple == 0:
+        return images  # padding by nothing would copy them
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def _normed(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
@@ -228,6 +253,11 @@ def _resize_up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequen
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
     layers = [nn.BatchNorm2d(out_channels), *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True)]
     return nn.Sequential(nn.Upsample(scale_factor=2), convolution, *layers)
+
+
+def _refine(in_channels: int, out_channels: int) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2, inplace=True))
 
 
 def _initialize(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""README, Makefile and package files agree with each other and with what is there."""
+"""README, docs/, Makefile and package files agree with each other and with what is there."""
 
 import contextlib
 import importlib
@@ -15,9 +15,15 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {  # the README and the longer pages that it leads to
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+}
+README = PAGES["README.md"]
 DOCUMENTS = [
-    path for pattern in ("*.md", "data/*.md", "course/*.md", "notebooks/*.ipynb") for path in sorted(ROOT.glob(pattern))
+    path
+    for pattern in ("*.md", "docs/*.md", "data/*.md", "course/*.md", "notebooks/*.ipynb")
+    for path in sorted(ROOT.glob(pattern))
 ]
 
 if sys.version_info >= (3, 11):
@@ -81,12 +87,20 @@ def test_links_lead_somewhere(document):
         assert (document.parent / target.split("#")[0]).exists(), f"{document.name} links to {target}"
 
 
-def test_readme_quotes_the_tables():
+def test_every_page_is_reached():
+    """The README links to it, and the web version lists it."""
+    listed = PAGES["docs/index.md"].splitlines()
+    for name in PAGES.keys() - {"README.md", "docs/index.md"}:
+        assert f"]({name})" in README, name
+        assert f"/{name.removesuffix('.md')}" in listed, name
+
+
+def test_pages_quote_the_tables():
     from experiments import report, table1
 
     rows = json.loads((ROOT / "figures" / "table1.json").read_text())
     assert table1.markdown(rows) in README, "figures/table1.md"
-    assert report.line_art(report.read()) in README, "python -m experiments --table"
+    assert report.line_art(report.read()) in PAGES["docs/future_research.md"], "python -m experiments --table"
 
 
 def test_table_1_is_that_of_its_rows():
@@ -98,11 +112,13 @@ def test_table_1_is_that_of_its_rows():
     )
 
 
-def test_readmes_make_commands_exist():
+@pytest.mark.parametrize("page", PAGES)
+def test_make_commands_exist(page):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"make ([a-z]+)(?=[`\s])", README)) - {"an", "environment"}
-    assert {"figures", "test", "replicate", "lab", "bench", "assets"} <= named
-    assert named <= targets | {"s"}
+    named = set(re.findall(r"make ([a-z]+)(?=[`\s])", PAGES[page]))
+    if page == "README.md":
+        assert {"figures", "test", "replicate", "lab", "bench", "assets"} <= named
+    assert named <= targets
     for target in named:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
@@ -112,9 +128,21 @@ def test_ci_runs_the_readmes_test_command():
     assert commands[-1] == "make test"
 
 
+PYTHON_BLOCKS = {"README.md": 3, "docs/using.md": 6}  # page -> how many it has
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", PAGES[page], flags=re.DOTALL)
+
+
+def test_python_blocks_are_where_they_are_expected():
+    assert {page: len(python_blocks(page)) for page in PAGES if "```python" in PAGES[page]} == PYTHON_BLOCKS
+
+
 @pytest.mark.slow
-def test_readmes_code_runs(tmp_path, monkeypatch):
-    """The Python blocks, on small images and few steps."""
+@pytest.mark.parametrize("page", PYTHON_BLOCKS)
+def test_code_runs(page, tmp_path, monkeypatch):
+    """The Python blocks of a page, in turn, on small images and few steps."""
     import torch
 
     import nstlib
@@ -129,16 +157,17 @@ def test_readmes_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny = nstlib.ColorizerRecipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 6
-    for block in blocks:
+    for block in python_blocks(page):
         small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
         exec(small, scope)
     assert (tmp_path / "painted.png").exists()
-    assert scope["output"].grad is not None
-    assert (tmp_path / "my_run" / "checkpoint.pt").exists()
     assert max(nstlib.load_image(tmp_path / "colorized.png").shape) == 300
     assert nstlib.load_image(tmp_path / "colorized_drawing.png").shape == image.shape
+    if page == "README.md":
+        assert len(scope["colorizer"].history) == tiny.epochs
+        return
+    assert scope["output"].grad is not None
+    assert (tmp_path / "my_run" / "checkpoint.pt").exists()
     assert nstlib.Colorizer.load(tmp_path / "my_colorizer.safetensors").recipe == scope["TINY"]
     assert len(scope["colorizer"].history) == 12  # went on for 10 epochs
 
@@ -185,8 +214,9 @@ def test_readmes_values_are_those_on_record():
         assert value in rows[notebook].replace("−", "-"), notebook
 
 
-def test_readmes_memory_is_that_on_record():
-    (answer,) = [paragraph for paragraph in README.split("\n\n") if "benchmarks/memory.json" in paragraph]
+def test_memory_is_that_on_record():
+    page = PAGES["docs/profiles_and_speed.md"]
+    (answer,) = [paragraph for paragraph in page.split("\n\n") if "benchmarks/memory.json" in paragraph]
     found = json.loads((ROOT / "benchmarks" / "memory.json").read_text())["peak_gib"]
     for job in ("style_transfer", "training"):
         for size, peak in found[job].items():
@@ -223,9 +253,9 @@ def test_the_tree_is_light():
 
 
 def test_every_figure_is_shown():
-    """By the README or by a notebook; figures/ablations holds data that notebooks read."""
+    """By the README, a page in docs/ or a notebook; figures/ablations holds data that notebooks read."""
     sources = [cell.source for path in ROOT.glob("notebooks/*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
-    named = re.findall(r'figures(?:/| / f?")([\w{}]+\.(?:png|jpg))', "\n".join([README, *sources]))
+    named = re.findall(r'figures(?:/| / f?")([\w{}]+\.(?:png|jpg))', "\n".join([*PAGES.values(), *sources]))
     shown = [re.compile(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(name))) for name in named]
     for name in tracked("figures"):
         path = Path(name)

@@ -59,8 +59,8 @@ def test_trains_both_conditions_and_measures(tmp_path):
     assert "(frames_per_epoch)" in other.stderr, "the setting that differs"
 
 
-@pytest.mark.parametrize(("frames_per_epoch", "composed"), [(5, 10), (100, 40)])
-def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, monkeypatch, frames_per_epoch, composed):
+@pytest.mark.parametrize(("frames_per_epoch", "views", "composed"), [(5, 20, 5), (5, 1, 10), (100, 1, 40)])
+def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, monkeypatch, frames_per_epoch, views, composed):
     class Fitted(Exception):
         pass
 
@@ -71,6 +71,7 @@ def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, mon
     taken = []
     monkeypatch.setattr(Colorizer, "fit", fit)
     monkeypatch.setattr(tool, "POOL", 40)
+    monkeypatch.setattr(tool, "VIEWS", views)
     with pytest.raises(Fitted):
         tool.train("canny", 3, "tiny", frames_per_epoch, tmp_path, profiles.PROFILES["smoke"])  # 2 epochs
     ((colorizer, frames, settings),) = taken

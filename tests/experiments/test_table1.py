@@ -68,7 +68,9 @@ def test_what_was_not_measured_is_absent():
     assert row["shots"]["accuracy"]["mean"] == 0.6
     assert row["train"]["accuracy"] == {"mean": 0.5}
     del first["train"]
-    assert "train" not in table1.summary_rows([first, second])[0]
+    rows = table1.summary_rows([first, second])
+    assert "train" not in rows[0]
+    assert table1.markdown(rows).splitlines()[2].split("|")[4].strip() == "–"
 
 
 def test_no_seed_trains_on_frames_that_are_measured():
@@ -90,10 +92,11 @@ def test_markdown_says_what_was_measured():
         table1.summary_rows([entry(accuracy=0.61), entry(seed=1, accuracy=0.63), entry("canny", accuracy=0.3)])
     )
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert len(head) == len(set(head)) == 12
+    assert len(head) == len(set(head)) == 13
     assert rows[0][:3] == ["Grayscale", "0.632", "**0.620 ± 0.014**"]
     assert rows[1][:3] == ["Line-art", "0.32", "**0.300**"]
-    assert {len(row) for row in rows} == {12}
+    assert {len(row) for row in rows} == {13}
+    assert rows[0][3:5] == ["0.620 ± 0.014"] * 2, "train and scenes"
 
 
 def test_a_run_is_measured_and_described(tmp_path):

@@ -26,7 +26,7 @@ CHANGES = {  # end of the name -> changed settings
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_in_what_its_name_says(name):
     variant = VARIANTS[name]
-    recipe, poster = variant.recipe(30), SMALL if variant.share is None else RECIPES["laptop"]
+    recipe, poster = variant.recipe(30), SMALL if variant.group == "small" else RECIPES["laptop"]
     assert variant.condition.operator in name or name.startswith("sobel-lines")
     if variant.model is CycleGAN:
         assert recipe == replace(CycleRecipe(), epochs=30)
@@ -39,6 +39,7 @@ def test_a_variant_differs_in_what_its_name_says(name):
 def test_small_frames_are_not_folded():
     different = {f.name for f in fields(SMALL) if getattr(SMALL, f.name) != getattr(RECIPES["laptop"], f.name)}
     assert different == {
+        "batch_size",
         "fold",
         "discriminator_halvings",
         "discriminator_norm",
@@ -52,7 +53,7 @@ def test_small_frames_are_not_folded():
         assert getattr(SMALL, setting) == getattr(RECIPES["poster"], setting)
     for name, variant in VARIANTS.items():
         if variant.model is not CycleGAN:
-            assert (variant.recipe(1).fold == 1) == (variant.share is None), name
+            assert (variant.recipe(1).fold == 1) == (variant.group == "small"), name
 
 
 def test_small_frames_have_their_lines_found_at_twice_the_size():

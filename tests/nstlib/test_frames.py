@@ -211,7 +211,7 @@ def processes(monkeypatch):
 
 def both(source):
     make = FrameFolder if source.is_dir() else VideoFrames
-    return make(source), make(source, "test")
+    return make(source, "train", 64), make(source, "test", 64)
 
 
 @pytest.fixture(params=["clip", "folder"])
@@ -338,7 +338,7 @@ def test_wrong_arguments_are_refused(make, arguments, what):
 )
 def test_other_formats_are_read(ending, options, drawings, tmp_path, processes):
     path = write_video(tmp_path / f"clip.{ending}", drawings[:30], **options)
-    frames = [frame for split in ("train", "test") for frame in VideoFrames(path, split)]
+    frames = [frame for split in ("train", "test") for frame in VideoFrames(path, split, 64)]
     numbers = [number for split in ("train", "test") for number in VideoFrames(path, split).numbers]
     assert sorted(numbers) == list(range(30))
     for frame, number in zip(frames, numbers, strict=True):
@@ -362,7 +362,7 @@ def test_colors_are_as_sharp_as_the_picture(scale, pixels, tmp_path):
     stripes[:, place == 0, 0] = stripes[:, place == 1, 2] = 255
     pictures = [np.roll(stripes, (k * scale, 0), (1, 0)) // (1 + k % 3) for k in range(GAP + 8)]
     path = write_video(tmp_path / "stripes.mp4", pictures, pix_fmt_out=pixels, quality=10)
-    frames = VideoFrames(path)
+    frames = VideoFrames(path, size=64)
     for frame, number in zip(frames, frames.numbers, strict=True):
         expected = PIL.Image.fromarray(pictures[number]).resize((64, 64), PIL.Image.Resampling.BICUBIC)
         assert np.abs(frame.permute(1, 2, 0).numpy() - to_array(expected) / 255).mean() < 0.03
@@ -374,7 +374,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
     picture[:, :16, 0] = picture[:, 48:, 2] = picture[:, 16:48] = 250
     pictures = [picture // 50 * (10 + k) for k in range(40)]
     path = write_video(tmp_path / "wide.mp4", pictures, output_params=["-vf", "setsar=2"])
-    for frame in VideoFrames(path):
+    for frame in VideoFrames(path, size=64):
         assert (frame.amax(0) - frame.amin(0))[:, 4:-4].max() < 0.05
         assert frame[:, :, 4:-4].min() > 0.15
 

@@ -87,17 +87,17 @@ def test_a_faint_checkerboard_on_clean_pictures_is_found():
 
 
 def test_a_folded_network_whose_places_differ_is_found():
-    """The grid itself that folding can leave: each of the 4 x 4 places of a square has an output channel of its own."""
+    """The grid that folding can leave: each of the 2 x 2 places that the output unfolds has a channel of its own."""
     model = Colorizer("grayscale", 128, recipe=ColorizerRecipe(width=4, fold=FOLD))
     truth = held_out(128)
     torch.nn.init.zeros_(model.generator.output.weight)
 
-    def found():
-        return grid_energy(rgb_to_lab(model.colorize(model.condition(truth))) - rgb_to_lab(truth))
+    def found(period):
+        return grid_energy(rgb_to_lab(model.colorize(model.condition(truth))) - rgb_to_lab(truth), period)
 
-    assert (found()[1:] < MOST).all(), "gray: a and b are wrong as the truth has them"
-    model.generator.output.bias.data.copy_(0.02 * noise(3 * FOLD**2))
-    assert (found()[1:] > 3 * MOST).all()
+    assert (found(FOLD)[1:] < MOST).all(), "gray: a and b are wrong as the truth has them"
+    model.generator.output.bias.data.copy_(0.02 * noise(3 * (FOLD // 2) ** 2))
+    assert (found(model.generator.outer_fold)[1:] > 3 * MOST).all()
 
 
 def test_the_amplitude_is_that_of_the_grid():
@@ -117,5 +117,7 @@ def test_shipped_colorizers_show_no_grid(condition):
     model = Colorizer.load(asset_path(f"colorizer-{condition}"))
     shown = model.compare(AnimeFrames("shots", model.frame_size, 16, seed=1), range(16))
     error = rgb_to_lab(shown["colorized"]) - rgb_to_lab(shown["truth"])
-    assert (grid_amplitude(error, model.recipe.fold) < 0.5).all()
-    assert (grid_amplitude(error + checkerboard(*error.shape[2:]), model.recipe.fold) > 0.9).all(), "it would be found"
+    for period in (model.generator.fold, model.generator.outer_fold):
+        assert (grid_amplitude(error, period) < 0.5).all()
+        grid = checkerboard(*error.shape[2:], period // 2)
+        assert (grid_amplitude(error + grid, period) > 0.9).all(), "it would be found"

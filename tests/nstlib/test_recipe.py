@@ -93,6 +93,7 @@ def test_one_weight_above_0_is_needed(kind):
         ("width", 0),
         ("width", 8.0),
         ("fold", 0),
+        ("fold", 3),
         ("fold", 17),
         ("fold", 4.0),
         ("discriminator_halvings", 0),
