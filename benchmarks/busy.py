@@ -14,7 +14,12 @@ import os
 import time
 from pathlib import Path
 
+import torch
+
 from experiments.records import processor, write_json
+from nstlib.anime import AnimeFrames
+from nstlib.colorizer import RECIPES, Colorizer
+from nstlib.training import Trainer
 
 SIZE, FRAMES = 256, 32
 WARM_UP, STEPS = 8, 32  # steps of the laptop recipe; four of the latter with the GAN's part
@@ -26,14 +31,8 @@ def keep_busy() -> None:
         pass
 
 
-def rate(_: None) -> float:
+def rate() -> float:
     """Frames trained a second."""
-    import torch
-
-    from nstlib.anime import AnimeFrames
-    from nstlib.colorizer import RECIPES, Colorizer
-    from nstlib.training import Trainer
-
     colorizer = Colorizer("grayscale", SIZE, recipe=RECIPES["laptop"])
     batch = colorizer.recipe.batch_size
     frames = torch.stack(list(AnimeFrames("train", SIZE, FRAMES)))
@@ -69,7 +68,7 @@ def main() -> None:
         for threads in range(1, cores + 1):
             os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the process that starts now
             with busy(programs), multiprocessing.get_context("spawn").Pool(1) as pool:
-                frames = pool.map(rate, [None])[0]
+                frames = pool.apply(rate)
             found.setdefault(f"{programs} busy programs", {})[f"{threads} threads"] = round(frames, 1)
             print(f"{programs} busy programs, {threads} threads: {frames:.1f} frames a second", flush=True)
     result = {"frames a second": found, "cores": cores, "size": SIZE, "device": processor()}

@@ -92,9 +92,8 @@ class UNet(nn.Module):
         self.outer, self.outer_fold, kernel = None, fold, 1
         if fold > 1:
             self.outer_fold, kernel = fold // 2, 3
-            seen = in_channels * self.outer_fold**2
-            up = _resize_up(channels, max(1, width // 2), 0.0)
-            self.outer = nn.ModuleList([up, _refine(max(1, width // 2) + seen, width)])
+            thin, seen = max(1, width // 2), in_channels * self.outer_fold**2
+            self.outer = nn.ModuleList([_resize_up(channels, thin, 0.0), _refine(thin + seen, width)])
             channels = width
         self.output = nn.Conv2d(channels, out_channels * self.outer_fold**2, kernel, padding=kernel // 2)
         _initialize(self)
