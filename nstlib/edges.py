@@ -38,6 +38,18 @@ def grayscale(image: Tensor) -> Tensor:
 def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Tensor:
     """Line-art: black lines one pixel wide (0) on white (1), where Canny's detector finds an edge.
 
+    The last of ``canny_steps``, with the same arguments and errors.
+
+    Returns:
+        Shape (B, 1, H, W), values 0 or 1. No gradient flows back: the decisions are steps.
+    """
+    return _in_pieces(lambda piece: canny_steps(piece, sigma, low, high)["lines"], check_images(image))
+
+
+@torch.no_grad()
+def canny_steps(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> dict[str, Tensor]:
+    """What Canny's detector computes on its way from an image to lines.
+
     Smoothing, Sobel gradient, thinning to the ridges of its magnitude, and hysteresis: of the ridges above ``low``, those that
     hang together with one above ``high`` are kept. The same steps, border and units as ``skimage.feature.canny``, whose
     defaults these are. Source: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986.
@@ -48,7 +60,9 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
         low, high: thresholds on the Sobel magnitude of the luma (kernel 1-2-1; a step from black to white has 4).
 
     Returns:
-        Shape (B, 1, H, W), values 0 or 1. No gradient flows back: the decisions are steps.
+        Five tensors (B, 1, H, W), in the order of the steps: "smoothed", the luma, in [0, 1]; "magnitude", of its gradient, in
+        [0, 4 sqrt(2)]; "weak" and "strong", the ridges of the magnitude at or above ``low`` and ``high``, 1 on a ridge and 0
+        elsewhere; "lines", 0 on a line and 1 elsewhere.
 
     Raises:
         ImageError: not such images.
@@ -57,19 +71,17 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
     low, high = number(low, "Canny's low"), number(high, "Canny's high")
     if not 0 <= low <= high:
         raise ValueError(f"Canny's thresholds must be 0 <= low <= high, not {shown(low)} and {shown(high)}")
-
-    def lines(image: Tensor) -> Tensor:
-        gray = luma_bt709(_exact(image))
-        # what lies outside the image does not count: a blurred image of ones tells how much lies inside
-        inside = _gaussian(torch.ones_like(gray[:1]), sigma) + torch.finfo(gray.dtype).eps
-        down, right = gradient(_gaussian(gray, sigma) / inside)
-        magnitude = torch.hypot(down, right)
-        weak = _ridges(down, right, magnitude) & (magnitude >= low) & (magnitude > 0)
-        strong = weak & (magnitude >= high)
-        return 1 - _hysteresis(weak, strong).to(image.dtype)
-
-    with torch.no_grad():
-        return _in_pieces(lines, check_images(image))
+    gray = luma_bt709(_exact(check_images(image)))
+    # what lies outside the image does not count: a blurred image of ones tells how much lies inside
+    inside = _gaussian(torch.ones_like(gray[:1]), sigma) + torch.finfo(gray.dtype).eps
+    smoothed = _gaussian(gray, sigma) / inside
+    down, right = gradient(smoothed)
+    magnitude = torch.hypot(down, right)
+    weak = _ridges(down, right, magnitude) & (magnitude >= low) & (magnitude > 0)
+    strong = weak & (magnitude >= high)
+    lines = ~_hysteresis(weak, strong)
+    steps = {"smoothed": smoothed, "magnitude": magnitude, "weak": weak, "strong": strong, "lines": lines}
+    return {name: step.to(image.dtype) for name, step in steps.items()}
 
 
 def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:

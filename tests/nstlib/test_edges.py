@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from nstlib import edges
 from nstlib.anime import AnimeFrames
 from nstlib.assets import asset_path
-from nstlib.edges import Condition, canny, grayscale, mixed, sobel, xdog
+from nstlib.edges import Condition, canny, canny_steps, grayscale, mixed, sobel, xdog
 from nstlib.images import ImageError, load_image
 
 BACKGROUNDS = ("club", "lecturehall", "meadow", "uni")
@@ -138,6 +138,30 @@ def test_hysteresis_does_not_reach_from_image_to_image():
     result = canny(torch.cat([weak, strong, weak]), 0, 0.2, 2)
     assert (result[1] == 0).any()
     assert (result[[0, 2]] == 1).all()
+
+
+def test_cannys_steps_lead_from_the_luma_to_its_lines(frames):
+    for image in (*frames, noise()):
+        steps = canny_steps(image)
+        assert list(steps) == ["smoothed", "magnitude", "weak", "strong", "lines"]
+        assert {tuple(step.shape) for step in steps.values()} == {(1, 1, *image.shape[2:])}
+        assert torch.equal(steps["lines"], canny(image))
+        magnitude, weak, strong, ink = (steps[name] for name in ("magnitude", "weak", "strong", "lines"))
+        assert steps["smoothed"].min() >= 0
+        assert steps["smoothed"].max() <= 1 + 1e-6
+        assert magnitude.max() <= 4 * 2**0.5
+        assert magnitude[weak == 1].min() >= 0.1
+        assert magnitude[strong == 1].min() >= 0.2
+        assert set(weak.unique().tolist()) == {0, 1}
+        assert (strong <= 1 - ink).all()
+        assert (1 - ink <= weak).all()
+
+
+def test_cannys_smoothed_luma_is_scipys_gaussian_inside_the_image():
+    image = noise(40, 50)
+    smoothed = canny_steps(image, sigma=2)["smoothed"][0, 0]
+    expected = scipy.ndimage.gaussian_filter(luma(image), 2, mode="constant")
+    np.testing.assert_allclose(smoothed[8:-8, 8:-8], expected[8:-8, 8:-8], rtol=0, atol=1e-6)
 
 
 def test_canny_carries_no_gradient():
