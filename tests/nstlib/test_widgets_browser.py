@@ -29,6 +29,13 @@ import nstlib, nstlib.widgets
 colorizers = [nstlib.Colorizer.load(nstlib.asset_path(f"colorizer-{name}")) for name in ("grayscale", "canny")]
 nstlib.widgets.ColorizeLab(*colorizers)
 """
+EXPLORER = """
+import nstlib
+from nstlib.widgets import Explorer
+frame = nstlib.AnimeFrames("shots", 256, 1)[0][None]
+draw = lambda sigma, low: nstlib.edges.canny(frame, sigma, low, 1).expand(-1, 3, -1, -1)
+Explorer(draw, alt="Canny's lines", sigma=(1, 0, 4), low=(0.1, 0, 2))
+"""
 # when the weights in use, or a picture, were last seen to change, and when a key was last let go; on the page's own clock
 WATCH = """
 () => {
@@ -56,6 +63,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
     browser.write_notebook(folder / "style.ipynb", [STYLE_LAB, "import time; time.time()"])
     browser.write_notebook(folder / "colorize.ipynb", [COLORIZE_LAB])
+    browser.write_notebook(folder / "explore.ipynb", [EXPLORER])
     return folder
 
 
@@ -276,3 +284,21 @@ def test_colorization_follows_the_slider(opened):
     expect(page.get_by_role("alert")).to_contain_text("scan.png")
     upload(page, "Picture of your own", ROOT / "data" / "frames" / "lecturehall.jpg")
     wait_until(lambda: frame.get_attribute("src") != before)
+
+
+def test_an_explorers_picture_follows_the_keyboard(opened):
+    notebook = opened("explore.ipynb")
+    notebook.run(0)
+    page, lines = notebook.page, pictures(notebook.page)
+    expect(lines).to_have_attribute("alt", "Canny's lines, with sigma = 1, low = 0.1", timeout=60_000)
+    before = lines.get_attribute("src")
+    slider(page, "sigma").focus()
+    page.keyboard.press("End")
+    expect(lines).to_have_attribute("alt", "Canny's lines, with sigma = 4, low = 0.1")
+    assert lines.get_attribute("src") != before
+    slider(page, "low").focus()
+    page.keyboard.press("End")  # above what "high" is here: refused, and said
+    expect(page.get_by_role("alert")).to_contain_text("low <= high")
+    page.keyboard.press("Home")
+    expect(lines).to_have_attribute("alt", "Canny's lines, with sigma = 4, low = 0")
+    expect(page.get_by_role("alert")).to_have_count(0)
