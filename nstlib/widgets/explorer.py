@@ -34,9 +34,7 @@ class Explorer(Lab):
         for name, (value, least, most) in sliders.items():
             if not least <= value <= most:
                 raise ValueError(f"{name} starts at {value:g}, which is not between {least:g} and {most:g}")
-            self.sliders[name] = slider(
-                widgets.FloatSlider, name, value=value, min=least, max=most, step=(most - least) / 100, continuous_update=True
-            )
+            self.sliders[name] = slider(widgets.FloatSlider, name, value=value, min=least, max=most, step=(most - least) / 100)
             self.sliders[name].observe(self._on_slider, "value")
         self.picture = widgets.HTML(layout={"width": "48%"})
         self.children = (row(self.picture, widgets.VBox(list(self.sliders.values()))), self.message)
