@@ -54,6 +54,7 @@ class UNet(nn.Module):
         output_gain: factor on the last layer's initial weights; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
         fold: side in pixels of the squares that become channels, even and at most 16; 1 is the plain network.
+        widest: the deep layers have at most so many times the channels of the first.
         base: what the network's output is added to, made from the condition, (B, in_channels, H, W) to (B, out_channels, H, W);
             the network then predicts a residual (K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017).
 
@@ -70,17 +71,19 @@ class UNet(nn.Module):
         in_channels: int = 1,
         out_channels: int = 3,
         fold: int = 1,
+        widest: int = 8,
         base: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
         self.fold, self.base = checked_fold(fold), base
         size = whole_number(size, "size", 8 * fold) // fold
         whole_number(width, "width", 1)
+        whole_number(widest, "widest", 1)
         number(dropout, "dropout", least=0, below=1)
         number(output_gain, "output_gain", above=0)
         halvings = int(math.log2(size)) - 1
         first = 0 if size >= 256 else 1  # small images start twice as wide, as in the code of Nazeri et al. 2018
-        widths = [width, *(width * min(2**i, 8) for i in range(first, halvings + first))]
+        widths = [width, *(width * min(2**i, widest) for i in range(first, halvings + first))]
         self.encoder = nn.ModuleList([_down(in_channels * fold**2, width, stride=1)])
         self.encoder.extend(_down(a, b) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList()

@@ -1,5 +1,6 @@
 """`make replicate`: trains, measures, goes on after an interruption, and keeps to its own folder."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import replicate as tool
 
 from experiments import profiles, table1
 from nstlib import CachedFrames, Colorizer
+from nstlib.colorizer import RECIPES
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,11 +75,12 @@ def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, mon
     monkeypatch.setattr(tool, "POOL", 40)
     monkeypatch.setattr(tool, "VIEWS", views)
     with pytest.raises(Fitted):
-        tool.train("canny", 3, "tiny", frames_per_epoch, tmp_path, profiles.PROFILES["smoke"])  # 2 epochs
+        tool.train("canny", 3, "long", frames_per_epoch, tmp_path, profiles.PROFILES["smoke"])  # 2 epochs
     ((colorizer, frames, settings),) = taken
     assert isinstance(frames, CachedFrames)
     assert frames.condition.config() == colorizer.condition.config() == table1.CONDITIONS["canny"].config()
     assert len(frames) == composed
+    assert colorizer.recipe == dataclasses.replace(RECIPES["long"], epochs=2)
     assert settings["frames_per_epoch"] == frames_per_epoch
     shots = frames.frames.frames
     assert (shots.split, shots.seed, shots.size, colorizer.seed) == ("train", 3, (32, 32), 3)
@@ -85,9 +88,10 @@ def test_frames_are_kept_with_their_condition_and_no_more_than_fit(tmp_path, mon
 
 
 def test_a_wrong_argument_is_told(tmp_path):
-    result = replicate(tmp_path, "--conditions", "crayon")
-    assert result.returncode == 2
-    assert "crayon" in result.stderr
+    for option in ("--conditions", "--recipe"):
+        result = replicate(tmp_path, option, "crayon")
+        assert result.returncode == 2
+        assert "crayon" in result.stderr
 
 
 def test_an_unknown_profile_is_one_line(tmp_path):

@@ -1,11 +1,12 @@
 """Train both colorizers from scratch and measure Table 1 from what was trained (`make replicate`).
 
-    python tools/replicate.py [--run NAME] [--frames N] [--seeds 0 1 2] [--conditions grayscale canny] [--out FOLDER]
+    python tools/replicate.py [--recipe NAME] [--frames N] [--seeds 0 1 2] [--conditions grayscale canny] [--out FOLDER]
 
-Sizes come from the profile (NSTLIB_PROFILE); ``--frames`` trains on more or fewer frames an epoch. Everything goes into FOLDER
-(replicated/ if not given), and no file of the repository is changed: ``RUN-CONDITION-seedN.safetensors``, the colorizers;
-``.jpg``, held-out frames colorized by them (as Figures 3 and 4); ``runs/``, checkpoints, logs and samples; ``records/``, the
-measured values; ``table1.md`` and ``table1.json``. After an interruption, the same command goes on where it stopped.
+Sizes come from the profile (NSTLIB_PROFILE), and so does the recipe, one of ``nstlib.colorizer.RECIPES``, where ``--recipe``
+does not name another; ``--frames`` trains on more or fewer frames an epoch. Everything goes into FOLDER (replicated/ if not
+given), and no file of the repository is changed: ``RECIPE-CONDITION-seedN.safetensors``, the colorizers; ``.jpg``, held-out
+frames colorized by them (as Figures 3 and 4); ``runs/``, checkpoints, logs and samples; ``records/``, the measured values;
+``table1.md`` and ``table1.json``. After an interruption, the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ POOL = 12_000  # frames that are composed and kept in memory, at most: 3.1 GB at
 VIEWS = 20  # how often each is seen in a training, if that makes fewer than POOL
 
 
-def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path, profile: profiles.Profile) -> None:
+def train(condition: str, seed: int, recipe_name: str, frames_per_epoch: int, out: Path, profile: profiles.Profile) -> None:
     """Train one colorizer, or go on with its training; save it, measure it and put it on record.
 
     Raises:
         nstlib.ModelError: training diverged, or the record is of another training.
     """
-    name = f"{run}-{condition}-seed{seed}"
-    recipe = dataclasses.replace(RECIPES[profile.frame_recipe], epochs=profile.frame_epochs)
+    name = f"{recipe_name}-{condition}-seed{seed}"
+    recipe = dataclasses.replace(RECIPES[recipe_name], epochs=profile.frame_epochs)
     colorizer = Colorizer(table1.CONDITIONS[condition], profile.frame_size, recipe=recipe, seed=seed)
     if (out / "records" / f"{name}.json").exists():
         there = json.loads((out / "records" / f"{name}.json").read_text(encoding="utf-8"))
@@ -44,8 +45,7 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
         different = [key for key in wanted if there.get(key) != wanted[key]]
         if different:
             raise ModelError(
-                f"{name} is on record already, with other settings ({', '.join(different)}); give this run another name "
-                "(--run) or another folder (--out)"
+                f"{name} is on record already, with other settings ({', '.join(different)}); give another folder (--out)"
             )
         print(f"{name} is on record already")
         return
@@ -73,7 +73,7 @@ def train(condition: str, seed: int, run: str, frames_per_epoch: int, out: Path,
     held_out = table1.held_out(colorizer, "shots", profile.test_frames)
     figure = figures.first_and_worst(colorizer, held_out, colorizer.evaluate(held_out)["accuracy"])
     plots.save(figure, f"{table1.NAMES[condition]}, ground truth, colorized", out / f"{name}.jpg")
-    measured = table1.measure_run(colorizer, run, frames_per_epoch, profile.test_frames)
+    measured = table1.measure_run(colorizer, recipe_name, frames_per_epoch, profile.test_frames)
     records.write_json(measured, out / "records" / f"{name}.json")
     print(
         f"{name}: accuracy {measured['shots']['accuracy']:.3f} on held-out shots (poster {table1.POSTER[condition]})",
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default=profile.frame_recipe, help="the name of the run in the table")
+    parser.add_argument("--recipe", choices=list(RECIPES), default=profile.frame_recipe)
     parser.add_argument("--frames", type=positive, default=profile.frames_per_epoch, help="frames an epoch")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--conditions", nargs="+", choices=list(table1.CONDITIONS), default=list(table1.CONDITIONS))
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> int:
     try:
         for seed in options.seeds:
             for condition in options.conditions:
-                train(condition, seed, options.run, options.frames, options.out, profile)
+                train(condition, seed, options.recipe, options.frames, options.out, profile)
         rows = table1.summary_rows(records.read_records(options.out / "records"))
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -35,6 +35,15 @@ def test_recipes_have_names():
     assert Colorizer(size=32, recipe="laptop").recipe == RECIPES["laptop"]
 
 
+def test_long_has_twice_the_shallow_channels_of_laptop_and_no_more_weights():
+    networks = [Colorizer("canny", recipe=recipe).generator for recipe in ("laptop", "long")]
+    first = [network.encoder[0][1].out_channels for network in networks]
+    deepest = [network.encoder[-1][1].out_channels for network in networks]
+    weights = [sum(parameter.numel() for parameter in network.parameters()) for network in networks]
+    assert (first, deepest) == ([32, 64], [256, 192])
+    assert weights[1] < weights[0]
+
+
 def test_networks_are_as_the_recipe_says():
     folded = dataclasses.replace(RECIPES["laptop"], width=4)
     model = Colorizer("canny", recipe=folded)

@@ -55,6 +55,12 @@ def test_channels_are_the_papers(size, channels):
         assert activation is nn.ReLU or stage[-1].negative_slope == 0.2
 
 
+def test_deep_layers_are_no_wider_than_asked_for():
+    with torch.device("meta"):
+        network = UNet(256, 64, fold=4, widest=3)
+    assert [layer.out_channels for layer in convolutions(network.encoder)] == [64, 128, 192, 192, 192, 192]
+
+
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 256])
 def test_the_deepest_features_are_two_by_two(size):
     with torch.device("meta"):
