@@ -39,7 +39,7 @@ class ColorizerRecipe(TrainingRecipe):
     """
 
     width: int = 64  # channels of the first layer; sets the size of both networks
-    widest: int = 8  # the generator's deep layers have at most so many times as many
+    widest: int = 8  # the generator's deep layers have at most ``widest`` times ``width`` channels
     fold: int = 1  # the generator works on squares of so many pixels a side, as channels; the discriminator on half of that
     discriminator_halvings: int = 3  # 1, 2, 3 see patches of 16, 34, 70 pixels, times the discriminator's fold
     discriminator_norm: str = "batch"  # or "spectral"
@@ -87,8 +87,8 @@ LAPTOP = replace(
 RECIPES = {
     "poster": POSTER,
     "laptop": LAPTOP,
-    # a night on two cores. Width 32 cannot learn more detail: from grayscale, 600,000 frames brought it to 0.767, and the last
-    # 120,000 to nothing more, neither on training frames nor on others. Deep layers need no more channels than they had.
+    # a night on two cores. Width 32 is too small for that: from grayscale, validation accuracy was 0.763 after 480,000
+    # frames and after 600,000; on training frames it ended at 0.770 (seed 0). Deep layers need no more channels.
     "long": replace(LAPTOP, width=64, widest=3),
 }
 

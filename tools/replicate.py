@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", choices=list(RECIPES), default=profile.frame_recipe)
+    parser.add_argument("--recipe", choices=list(RECIPES), default=profile.frame_recipe, help="how they are trained")
     parser.add_argument("--frames", type=positive, default=profile.frames_per_epoch, help="frames an epoch")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--conditions", nargs="+", choices=list(table1.CONDITIONS), default=list(table1.CONDITIONS))
