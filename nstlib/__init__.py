@@ -25,6 +25,7 @@ from nstlib.objective import StyleObjective
 from nstlib.training import ModelError
 from nstlib.transfer import DivergenceError, StyleTransfer, TransferError, TransferResult, stylize
 from nstlib.vgg import FeatureExtractor
+from nstlib.video import convert_video
 
 __all__ = [
     "AnimeFrames",
@@ -52,6 +53,7 @@ __all__ = [
     "asset_path",
     "color_accuracy",
     "content_loss",
+    "convert_video",
     "discriminator_loss",
     "edges",
     "gram_matrix",

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import tempfile
 import warnings
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +20,8 @@ from torch.utils.data import Dataset
 
 from nstlib.arguments import choice, number, whole_number
 from nstlib.color import luma_bt709
-from nstlib.images import ImageError, check_file, load_image, resize, to_uint8
+from nstlib.images import ImageError, load_image, resize, to_uint8
+from nstlib.video import EXACT, decode_video
 
 # Frames are compared as thumbnails of 8 x 8 pixels in RGB: by the mean absolute difference, on the scale 0 to 1. The thumbnail
 # is made from the picture, not from the frame, so that the split is the same whatever ``size`` is.
@@ -31,9 +29,6 @@ THUMBNAIL = 8
 DUPLICATE = 0.01  # nearer than this: a near-duplicate. Where the camera moves by a hundredth of the frame, it is about 0.012
 CUT = 0.1  # from this on, a neighbor belongs to another scene
 GAP = 12  # frames left out between training and test where one scene has to be divided
-
-# What ffmpeg may open. Without such a list it takes a text that names other files, or a playlist that never ends, for a video.
-CONTAINERS = "mov,matroska,avi,flv,mpeg,mpegts,ogg,asf,gif"  # mov is mp4 too, matroska webm
 
 
 class _StoredFrames(Dataset[Tensor]):
@@ -104,7 +99,7 @@ class FrameFolder(_StoredFrames):
     def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
-        files = _visible_files(path, name)
+        files = visible_files(path, name)
         pictures, faults = {}, {}
         for file in files:
             try:
@@ -150,7 +145,7 @@ class VideoFrames(_StoredFrames):
     def __init__(self, path: str | os.PathLike[str], split: str = "train", size: int = 256, test_share: float = 0.2):
         _check_arguments(split, size, test_share)
         name = _check_path(path)
-        with closing(decode_video(path, name, size)) as pictures:
+        with closing(frames_and_thumbnails(path, name, size)) as pictures:
             super().__init__(name, pictures, split, test_share)
 
 
@@ -185,7 +180,7 @@ class PairFolder(Dataset[Tensor]):
         size: int = 256,
         test_share: float = 0.2,
     ):
-        partners = {file.stem: file for file in _visible_files(lines, _check_path(lines))}
+        partners = {file.stem: file for file in visible_files(lines, _check_path(lines))}
         self._frames = FrameFolder(colors, split, size, test_share)
         kept = [index for index, file in enumerate(self._frames.files) if file.stem in partners]
         if not kept:
@@ -267,7 +262,7 @@ def _check_arguments(split: str, size: int, test_share: float) -> None:
     number(test_share, "test_share", above=0, below=1)
 
 
-def _visible_files(folder: str | os.PathLike[str], name: str) -> list[Path]:
+def visible_files(folder: str | os.PathLike[str], name: str) -> list[Path]:
     """What lies in a folder and in folders inside it, but for hidden ones, in the natural order of the names.
 
     Raises:
@@ -320,45 +315,21 @@ def frame_and_thumbnail(image: Tensor, size: int) -> tuple[np.ndarray, np.ndarra
     return to_uint8(resize(square, (size, size))), to_uint8(resize(square, (THUMBNAIL, THUMBNAIL)))
 
 
-def decode_video(path: str | os.PathLike[str], name: str, size: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+def frames_and_thumbnails(
+    path: str | os.PathLike[str], name: str, size: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """The middle squares of a video's frames as (size, size, 3) and as (8, 8, 3), uint8, in turn.
-
-    ffmpeg ends when the iterator does or is closed.
 
     Raises:
         ImageError: there is no such file, or it is no video, damaged or cut short; the message begins with ``name``.
     """
-    check_file(path, name)
-
     # The thumbnail comes below its frame. sar: pixels need not be square. rgb24 at once: later the chroma would be halved.
-    exact = "flags={}+accurate_rnd+full_chroma_int,format=rgb24"
     filters = (
         "crop='min(iw,ih/sar)':'min(ih,iw*sar)',split[picture][same];"
-        f"[picture]scale={size}:{size}:{exact.format('bicubic')}[frame];"
-        f"[same]scale={THUMBNAIL}:{THUMBNAIL}:{exact.format('area')},pad={size}:{THUMBNAIL}[thumbnail];"
+        f"[picture]scale={size}:{size}:flags=bicubic+{EXACT},format=rgb24[frame];"
+        f"[same]scale={THUMBNAIL}:{THUMBNAIL}:flags=area+{EXACT},format=rgb24,pad={size}:{THUMBNAIL}[thumbnail];"
         "[frame][thumbnail]vstack"
     )
-    # 0:V:0 is the first video stream that is no cover picture; passthrough: each frame once; xerror: damage is not painted over
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror", "-format_whitelist", CONTAINERS]
-    command += ["-i", f"file:{os.path.abspath(path)}", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters]
-    command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    length = (size + THUMBNAIL) * size * 3
-    count = 0
-    with tempfile.TemporaryFile() as log:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log) as process:
-            assert process.stdout is not None, "a pipe, as asked for"
-            try:
-                while len(data := process.stdout.read(length)) == length:
-                    pixels = np.frombuffer(data, np.uint8).reshape(-1, size, 3)
-                    yield pixels[:size], pixels[size:, :THUMBNAIL]
-                    count += 1
-                process.wait()
-            finally:
-                process.kill()  # it has ended, unless the reader gave up
-        log.seek(0)
-        complaint = log.read().decode(errors="replace").strip()
-    # ffmpeg does not count a Matroska file's early end as an error
-    if process.returncode or "ended prematurely" in complaint:
-        reason = re.sub(r"^\[.*?\] ", "", complaint.splitlines()[0]) if complaint else f"exit status {process.returncode}"
-        what = f"damaged or cut short after {count} frames" if count else "not a video that can be read"
-        raise ImageError(f"{name}: {what} (ffmpeg: {reason})")
+    with closing(decode_video(path, name, filters)) as pictures:
+        for pixels in pictures:
+            yield pixels[:size], pixels[size:, :THUMBNAIL]

@@ -34,6 +34,16 @@ Source = str | os.PathLike[str] | bytes | PIL.Image.Image | Tensor  # all that i
 # Pillow opens whatever it finds, PostScript too.
 _NOT_READ = {"EPS", "IPTC"}
 
+# What is written, and Pillow's settings for it.
+_WRITTEN: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".jpg": {"quality": 95},
+    ".jpeg": {"quality": 95},
+    ".webp": {"quality": 95},
+    ".tiff": {},
+    ".tif": {},
+}
+
 
 class ImageError(ValueError):
     """An image that cannot be used; the message says which and why."""
@@ -103,19 +113,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str], alpha: Tensor | None
     Raises:
         ImageError: not such tensors, transparency for a JPEG, or the path cannot be written.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ImageError(f"an image is written to a path, not to {shown(path)}")
-    path = Path(path)
-    formats: dict[str, dict[str, Any]] = {
-        ".png": {},
-        ".jpg": {"quality": 95},
-        ".jpeg": {"quality": 95},
-        ".webp": {"quality": 95},
-        ".tiff": {},
-        ".tif": {},
-    }
-    if path.suffix.lower() not in formats:
-        raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(formats)}")
+    path = check_target(path)
     picture = PIL.Image.fromarray(to_uint8(image))
     if alpha is not None:
         if path.suffix.lower() in (".jpg", ".jpeg"):
@@ -126,9 +124,42 @@ def save_image(image: Tensor, path: str | os.PathLike[str], alpha: Tensor | None
         picture.putalpha(PIL.Image.fromarray(to_uint8(alpha.expand(-1, 3, -1, -1))[..., 0]))
     try:
         with atomic_write(path) as temporary:
-            picture.save(temporary, **formats[path.suffix.lower()])
+            picture.save(temporary, **_WRITTEN[path.suffix.lower()])
     except (OSError, ValueError) as error:  # ValueError: more pixels a side than WebP has, a null character in the name
         raise ImageError(f"{str(path)!r} cannot be written: {error}") from error
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Look whether ``save_image`` could write to ``path``, before long work begins.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImageError: its ending is of no format that is written, or its folder does not exist or cannot be written to.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ImageError(f"an image is written to a path, not to {shown(path)}")
+    path = Path(path)
+    if path.suffix.lower() not in _WRITTEN:
+        raise ImageError(f"{str(path)!r}: the name must end in one of {', '.join(_WRITTEN)}")
+    check_folder_of(path)
+    return path
+
+
+def check_folder_of(path: Path) -> None:
+    """Look whether a file can be written to ``path``.
+
+    Raises:
+        ImageError: its folder does not exist or cannot be written to.
+    """
+    try:
+        writable = os.access(path.parent, os.W_OK)
+        reason = "its folder cannot be written to" if path.parent.is_dir() else "there is no such folder"
+    except (OSError, ValueError) as error:  # a name too long, a null character in it
+        writable, reason = False, str(error)
+    if not writable or not path.parent.is_dir():
+        raise ImageError(f"{str(path)!r} cannot be written: {reason}")
 
 
 def check_file(path: str | os.PathLike[str], name: str) -> None:

@@ -172,6 +172,26 @@ def test_code_runs(page, tmp_path, monkeypatch):
     assert len(scope["colorizer"].history) == 12  # went on for 10 epochs
 
 
+@pytest.mark.slow
+def test_commands_without_python_run(tmp_path, monkeypatch):
+    import nstlib
+    from nstlib.__main__ import main
+    from nstlib.anime import sample_clip
+
+    for name in ("my_photo.jpg", "my_painting.jpg", "my_frame.png", "my_drawing.jpg"):
+        nstlib.save_image(nstlib.load_image(nstlib.asset_path("scream"), 64), tmp_path / name)
+    sample_clip(tmp_path / "my_clip.mp4")
+    nstlib.Colorizer("grayscale", 32, recipe=nstlib.ColorizerRecipe(width=4)).save(tmp_path / "my_colorizer.safetensors")
+    monkeypatch.chdir(tmp_path)
+    commands = [line for line in PAGES["docs/using.md"].splitlines() if " -m nstlib " in line and line.startswith(".venv")]
+    assert len(commands) == 4
+    for command in commands:
+        words = command.split(" -m nstlib ")[1].split()
+        assert main([*words, *(["--size", "64", "--steps", "2"] if words[0] == "stylize" else [])]) == 0
+    for name in ("painted.png", "colorized.png", "my_drawing-colorized.png", "colorized.mp4"):
+        assert (tmp_path / name).exists(), name
+
+
 def test_names_in_the_readmes_table_exist():
     import nstlib
     import nstlib.widgets

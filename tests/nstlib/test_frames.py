@@ -28,8 +28,8 @@ from nstlib.frames import (
     FrameFolder,
     PairFolder,
     VideoFrames,
-    decode_video,
     frame_and_thumbnail,
+    frames_and_thumbnails,
     middle_square,
     split_scenes,
 )
@@ -265,7 +265,7 @@ def test_thumbnails_do_not_depend_on_the_size(source):
     thumbnails = []
     for size in (8, 27, 96):
         if source.is_file():
-            pictures = decode_video(source, "clip", size)
+            pictures = frames_and_thumbnails(source, "clip", size)
         else:
             images = [load_image(file) for file in sorted(source.iterdir())[:20]]
             pictures = [frame_and_thumbnail(image, size) for image in images]
@@ -351,7 +351,7 @@ def test_every_frame_counts_once_at_any_pace(drawings, tmp_path):
     pace = "setpts='(floor(N/10)*10+mod(N,10)*if(mod(floor(N/10),2),1,0.01))/TB'"
     options = {"output_params": ["-vf", pace, "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]}
     path = write_video(tmp_path / "uneven.mkv", drawings[:40], **options)
-    assert [len(list(decode_video(path, "video", size))) for size in (8, 64)] == [40, 40]
+    assert [len(list(frames_and_thumbnails(path, "video", size))) for size in (8, 64)] == [40, 40]
 
 
 @pytest.mark.parametrize(("scale", "pixels"), [(1, "yuv444p"), (4, "yuv420p")])
@@ -511,7 +511,7 @@ def test_ffmpeg_ends_when_reading_is_given_up(clip, processes, monkeypatch):
 
 
 def test_ffmpeg_ends_when_the_iterator_is_closed(clip, processes):
-    with closing(decode_video(clip, "clip", 512)) as pictures:  # more than fits into the pipe
+    with closing(frames_and_thumbnails(clip, "clip", 512)) as pictures:  # more than fits into the pipe
         frame, thumbnail = next(pictures)
     assert (frame.shape, thumbnail.shape) == ((512, 512, 3), (THUMBNAIL, THUMBNAIL, 3))
     assert [process.returncode for process in processes] == [-signal.SIGKILL]
