@@ -195,7 +195,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         plain(axes)
     panels[0].set_yscale("log")
     panels[1].axhline(2 * math.log(2), color=INK, linewidth=0.8, linestyle=":")
-    panels[1].annotate("guessing", (1, 2 * math.log(2)), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
+    panels[1].annotate("chance", (1, 2 * math.log(2)), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
                        ha="right", fontsize=8, color=INK)  # fmt: skip
     panels[2].legend(frameon=False, fontsize=9)
     return figure

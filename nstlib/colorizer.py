@@ -29,10 +29,12 @@ PERCEPTUAL_LAYERS = {"relu2_2": 1e-5, "relu3_3": 1e-5}
 @dataclass(frozen=True)
 class ColorizerRecipe(TrainingRecipe):
     """How a colorizer is trained. The defaults, the recipe "poster", follow the code of Nazeri et al. 2018 (arXiv 1803.05400;
-    github.com/ImagingLab/Colorizing-with-GANs), the poster's authors' companion paper.
+    github.com/ImagingLab/Colorizing-with-GANs), an earlier paper by two of the
+    poster's authors and a colleague.
 
-    Departures from that code: dropout is on (Eq. 4 has it as the only noise; their 256-pixel network has none), initial
-    weights are He's, and batch norm uses its running means when the model colors (theirs uses the batch's).
+    The main departures from that code: dropout is on, as the only noise (so pix2pix; their 256-pixel network has none), initial
+    weights are He's, and batch norm uses its running means when the model colors (theirs uses the batch's). All are in
+    docs/departures.md.
 
     Raises:
         ValueError: a setting is out of its range, or all weights are 0.
@@ -40,7 +42,7 @@ class ColorizerRecipe(TrainingRecipe):
 
     width: int = 64  # channels of the first layer; sets the size of both networks
     widest: int = 8  # the generator's deep layers have at most ``widest`` times ``width`` channels
-    fold: int = 1  # the generator works on squares of so many pixels a side, as channels; the discriminator on half of that
+    fold: int = 1  # side of the squares of pixels that become channels in the generator; the discriminator uses half of it
     discriminator_halvings: int = 3  # 1, 2, 3 see patches of 16, 34, 70 pixels, times the discriminator's fold
     discriminator_norm: str = "batch"  # or "spectral"
     adversarial_every: int = 1  # the GAN's part of a step, both networks', is taken once in so many steps
@@ -77,12 +79,12 @@ LAPTOP = replace(
     discriminator_halvings=2,  # at fold 2 patches of 68 pixels, the poster's 70
     discriminator_norm="spectral",  # after 96 steps against a fixed generator its loss is 0.84; with batch norm 1.36
     adversarial_every=8,  # most of the discriminator's work saved, for the same accuracy in a trial
-    generator_steps=1,
+    generator_steps=1,  # instead, the discriminator steps less often (adversarial_every)
     generator_lr=3e-3,  # batch norm bears it, and with the schedule below it learns faster; at 5e-3 a run lost its way once
     discriminator_lr=1e-3,  # it takes an eighth of the steps
     beta1=0.5,  # as pix2pix
     beta2=0.99,  # forgets a large gradient sooner
-    schedule="one-cycle",  # warm up, then fall to nothing: the last steps polish
+    schedule="one-cycle",  # warm up, then fall to nothing: the last, small steps refine the result
 )
 RECIPES = {
     "poster": POSTER,
@@ -106,7 +108,7 @@ class Colorizer(ColorizationModel):
 
     recipe_type = ColorizerRecipe
     recipe: ColorizerRecipe
-    collapse = (0.01, 6.0)  # of Eq. (5); guessing has 2 log 2 = 1.39
+    collapse = (0.01, 6.0)  # bounds on the loss of Eq. (5), which is 2 log 2 = 1.39 at chance; outside them, training warns
 
     def __init__(
         self,

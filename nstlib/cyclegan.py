@@ -65,7 +65,7 @@ class CycleGAN(ColorizationModel):
 
     recipe_type = CycleRecipe
     recipe: CycleRecipe
-    collapse = (0.005, 2.0)  # of the mean squared error of the labels; guessing has 0.25
+    collapse = (0.005, 2.0)  # of the mean squared error of the labels; 0.25 at chance
     generator: Generators
     discriminator: Discriminators
 

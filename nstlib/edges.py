@@ -1,8 +1,8 @@
 """Conditions for colorization: grayscale, Canny, Sobel and XDoG; images in, one-channel conditions out.
 
 One convention for all: images (B, 3, H, W), RGB in [0, 1], become conditions (B, 1, H, W) in [0, 1] that look like ink on
-paper: white is 1, lines are dark. All take and give tensors of the images' device (Canny
-joins its lines on the CPU); all but Canny are differentiable.
+paper: white is 1, lines are dark. All return tensors on the images' device (Canny's
+hysteresis runs on the CPU); all but Canny are differentiable.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
 def canny_steps(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> dict[str, Tensor]:
     """What Canny's detector computes on its way from an image to lines.
 
-    Smoothing, Sobel gradient, thinning to the ridges of its magnitude, and hysteresis: of the ridges above ``low``, those that
-    hang together with one above ``high`` are kept. The same steps, border and units as ``skimage.feature.canny``, whose
+    Smoothing, Sobel gradient, thinning to the ridges of its magnitude, and hysteresis: of the ridges above ``low``, those
+    that are connected to one above ``high`` are kept. The same steps, border and units as ``skimage.feature.canny``, whose
     defaults these are. Source: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986.
 
     Args:
@@ -61,7 +61,7 @@ def canny_steps(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float
 
     Returns:
         Five tensors (B, 1, H, W), in the order of the steps: "smoothed", the luma, in [0, 1]; "magnitude", of its gradient, in
-        [0, 4 sqrt(2)]; "weak" and "strong", the ridges of the magnitude at or above ``low`` and ``high``, 1 on a ridge and 0
+        [0, 2 sqrt(5)]; "weak" and "strong", the ridges of the magnitude at or above ``low`` and ``high``, 1 on a ridge and 0
         elsewhere; "lines", 0 on a line and 1 elsewhere.
 
     Raises:
@@ -88,7 +88,7 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
     """One minus the Sobel magnitude of the luma: unlike Canny's, lines are as dark as the edge is strong.
 
     The scale is that of ``skimage.filters.sobel``: a straight step from black to white has the magnitude 0.71, and nothing has
-    more than 0.8. Poster, "Future research".
+    more than 0.79. Poster, "Future research".
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].

@@ -105,37 +105,38 @@ def total_variation(image: Tensor) -> Tensor:
     return across.square().sum() + down.square().sum()
 
 
-def adversarial_loss(fake: Tensor) -> Tensor:
-    r"""Poster Eq. (4), its first term: :math:`-\mathbb{E}[\log D(G(x) \mid x)]`, what the generator minimizes.
+def adversarial_loss(fake_logits: Tensor) -> Tensor:
+    r"""Poster Eq. (4), its first term: :math:`-\mathbb{E}[\log D(G(x) \mid x)]`. The generator minimizes this plus lambda L1.
 
-    The non-saturating loss of Goodfellow et al. (section 3). D is the sigmoid of the logits, and -log sigmoid(z) is
-    softplus(-z), which neither overflows nor loses digits.
+    The non-saturating loss of Goodfellow et al. (section 3). D is the sigmoid of the logits s, and -log sigmoid(s) is
+    softplus(-s), which neither overflows nor loses digits.
 
     Args:
-        fake: logits of the discriminator for the generator's images, any shape.
+        fake_logits: of the discriminator for the generator's images, any shape.
     """
-    return F.softplus(-_full(fake)).mean()
+    return F.softplus(-_full(fake_logits)).mean()
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     r"""Poster Eq. (5), negated: :math:`-\mathbb{E}[\log D(y \mid x)] - \mathbb{E}[\log (1 - D(G(x) \mid x))]`.
 
-    The poster maximizes J; we minimize -J. A discriminator that guesses, with D = 1/2 everywhere, has the loss 2 log 2 = 1.386.
-    Like Nazeri et al. 2018, and unlike pix2pix, we do not halve it. On logits, -log(1 - sigmoid(z)) is softplus(z).
+    Eq. (5) is maximized; we minimize its negative. A discriminator at chance, with D = 1/2 everywhere, has the loss
+    2 log 2 = 1.386. Like Nazeri et al. 2018, and unlike pix2pix, we do not halve it. On logits s, -log(1 - sigmoid(s)) is
+    softplus(s).
 
     Args:
-        real, fake: logits of the discriminator for real images and for the generator's, any shapes.
+        real_logits, fake_logits: of the discriminator for real images and for the generator's, any shapes.
     """
-    return F.softplus(-_full(real)).mean() + F.softplus(_full(fake)).mean()
+    return F.softplus(-_full(real_logits)).mean() + F.softplus(_full(fake_logits)).mean()
 
 
 def image_gradient_loss(fake: Tensor, real: Tensor) -> Tensor:
     r"""Mean distance of the image gradients: :math:`\mathbb{E}\,|\nabla_{fake} - \nabla_{real}|`.
 
-    The gradient is Sobel's, divided by 4, so that a step of height 1 has 1. Both derivatives are compared with their signs. The
-    magnitude alone is the same whether an edge goes up or down, and trainings with it collapsed.
+    The gradient is Sobel's, divided by 4, so that a step of height 1 has gradient 1. Both derivatives are compared with their
+    signs. The magnitude alone is the same whether an edge goes up or down, and networks trained on it collapsed.
     Not in the poster. Source: M. Mathieu, C. Couprie, Y. LeCun, "Deep multi-scale video prediction beyond mean square error",
-    ICLR 2016, section 3.2 (theirs are differences of neighbors).
+    ICLR 2016, section 3.2 (theirs compares absolute differences of neighboring pixels).
 
     Args:
         fake, real: shape (B, 1, H, W), any range.

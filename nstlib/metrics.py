@@ -1,4 +1,4 @@
-"""How right are the colors: Table 1's accuracy, PSNR, SSIM; how near to the eye; how well do lines survive.
+"""Metrics: color accuracy (Table 1), PSNR, SSIM, perceptual distance, edge agreement.
 
 All take images (B, 3, H, W), RGB in [0, 1], prediction first, and give one value an image, shape (B,).
 """
@@ -21,8 +21,8 @@ def color_accuracy(pred: Tensor, target: Tensor, threshold: float = 2.0, channel
 
         acc = mean over pixels of [ |rL - rL^| <= t  and  |ra - ra^| <= 2.2 t  and  |rb - rb^| <= 2.2 t ]
 
-    with r = round to integer. The poster does not define its accuracy; this is the metric of the code that its authors' group
-    published with Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400), where t is 2 and 5.
+    with r = round to integer. The poster does not define its accuracy; this is the metric of the code that two
+    of its authors published with Nazeri, Ng, Ebrahimi 2018 (arXiv 1803.05400). There t is 2; the paper reports t = 2 and 5.
 
     Args:
         pred, target: shape (B, 3, H, W), RGB in [0, 1].
@@ -114,8 +114,8 @@ class PerceptualDistance(nn.Module):
     """How different two images look to VGG: the distance of unit-length features, averaged over five layers.
 
     LPIPS (R. Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, Eq. 1) with
-    all its weights w equal to 1: its "baseline" version; the calibrated weights could not be had offline. 0 for equal images;
-    values compare with each other, not with published ones.
+    all its weights w equal to 1: its "baseline" version. The calibrated weights are not included. Eq. 1 sums over the layers;
+    this is their mean. 0 for equal images; values compare with each other, not with published ones.
     """
 
     LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")

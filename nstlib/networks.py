@@ -50,7 +50,7 @@ class UNet(nn.Module):
     Args:
         size: shorter side of the images in pixels, at least 8 times ``fold``; sets how often they are halved.
         width: channels of the first layer.
-        dropout: probability in the three deepest decoder layers while training; the generator's only noise (Eq. 4 has no z).
+        dropout: probability in the three deepest decoder layers while training; the only noise, as in pix2pix (Eq. 4 has none).
         output_gain: factor on the last layer's initial weights; below 1, tanh begins far from its ends.
         in_channels, out_channels: of condition and result.
         fold: side in pixels of the squares that become channels, even and at most 16; 1 is the plain network.
@@ -125,7 +125,7 @@ class PatchGAN(nn.Module):
     """Discriminator: is this patch of pixels real or fake, given its condition?
 
     A logit sees ``fold`` times 16, 34 or 70 pixels a side, after 1, 2 or 3 halvings. Source: Isola et al. 2017, sections 3.2.2
-    and 6.1.1: C64-C128-C256-C512 at width 64 and 3 halvings, batch norm except in the first layer.
+    and 6.1.2: C64-C128-C256-C512 at width 64 and 3 halvings, batch norm except in the first layer.
 
     Args:
         width: channels of the first layer.

@@ -54,15 +54,15 @@ class StyleTransfer:
             over pixels here). Losses are relative: 1 is the loss of all-zero features.
         content_layers, style_layers: layer name -> weight; only their proportions count.
         style_blend: proportions of several styles, one number each; equal if None.
-        masks: where on the content image each style is painted: one per style, of any size, white (1) where it is: paths, PIL
-            images, NumPy arrays (H, W), or tensors (H, W) or (1, 1, H, W) in [0, 1]. Style statistics are then taken within
+        masks: one per style, of any size: 1 (white) where that style is painted on the content image. Paths, PIL images, NumPy
+            arrays (H, W), or tensors (H, W) or (1, 1, H, W) in [0, 1]. Style statistics are then taken within
             each mask, and pixels under no mask get no style. Not together with ``style_blend``.
         style_scale: size of the style's strokes: the style image is matched at this many times ``size``.
         size: longer side of the result in pixels.
         steps: optimization steps in all, shared equally among the scales.
         coarsest: longer side at which the pyramid begins; ``coarsest=size`` paints at one scale.
         optimizer: "lbfgs" (with a strong-Wolfe line search) or "adam".
-        init: what the picture starts as: "content", "style" or "noise"; or an image of your own, to go on from an earlier
+        init: what the picture starts as: "content", "style" or "noise"; or an image of your own, to continue from an earlier
             result at a larger ``size`` or for more ``steps`` (with ``coarsest=size``, at that size alone).
         seed: of the noise.
         preserve_color: paint with the style's brightness only and keep the content's colors (Gatys et al., "Preserving
@@ -74,7 +74,7 @@ class StyleTransfer:
     Raises:
         nstlib.ImageError: an image cannot be used.
         ValueError: another argument cannot; the message names it.
-        nstlib.AssetError: VGG's weights cannot be had.
+        nstlib.AssetError: VGG's weights are not available.
     """
 
     @own_autograd

@@ -163,13 +163,13 @@ def test_loss_curves_draw_what_was_measured():
     assert boundary.get_xdata()[0] == 3.5
 
 
-def test_training_curves_mark_the_loss_of_a_discriminator_that_guesses():
+def test_training_curves_mark_the_loss_of_a_discriminator_at_chance():
     history = [{"l1": 0.2, "discriminator": 1.2, "accuracy": 0.1}, {"l1": 0.1, "discriminator": 1.3, "accuracy": 0.2}]
     l1, discriminator, accuracy = plots.training_curves({"a": history}).axes
     assert list(l1.lines[0].get_ydata()) == [0.2, 0.1]
-    losses, guess = discriminator.lines
+    losses, chance = discriminator.lines
     assert list(losses.get_ydata()) == [1.2, 1.3]
-    assert guess.get_ydata()[0] == pytest.approx(2 * math.log(2))
+    assert chance.get_ydata()[0] == pytest.approx(2 * math.log(2))
     assert list(accuracy.lines[0].get_xdata()) == [1, 2]
 
 

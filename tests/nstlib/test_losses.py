@@ -327,7 +327,7 @@ def test_relation_to_binary_cross_entropy():
     torch.testing.assert_close(discriminator_loss(real, fake), entropy(real, ones) + entropy(fake, zeros))
 
 
-def test_a_discriminator_that_guesses():
+def test_a_discriminator_at_chance():
     assert discriminator_loss(torch.zeros(2, 1, 8, 8), torch.zeros(5)).item() == pytest.approx(2 * math.log(2), rel=1e-6)
     assert adversarial_loss(torch.zeros(2, 1, 8, 8)).item() == pytest.approx(math.log(2), rel=1e-6)
 

@@ -448,7 +448,7 @@ GUESSING = {tiny: 2 * math.log(2), tiny_cycle: 0.25}  # the discriminator's loss
 
 @pytest.mark.parametrize("build", GUESSING)
 @pytest.mark.parametrize(
-    ("where", "warns"), [("below", True), ("above low", False), ("guessing", False), ("below high", False), ("above", True)]
+    ("where", "warns"), [("below", True), ("above low", False), ("at chance", False), ("below high", False), ("above", True)]
 )
 def test_each_model_has_its_own_bounds_of_collapse(frames, build, where, warns):
     model = build(epochs=1)
@@ -471,7 +471,7 @@ def test_each_model_has_its_own_bounds_of_collapse(frames, build, where, warns):
 
 
 @pytest.mark.parametrize("build", GUESSING)
-def test_a_discriminator_that_guesses_has_a_loss_within_the_bounds(batch, frames, fabric, build):
+def test_a_discriminator_at_chance_has_a_loss_within_the_bounds(batch, frames, fabric, build):
     model = build()
     for name, module in model.discriminator.named_modules():
         if name.endswith("layers.5"):  # the last of a PatchGAN
