@@ -90,14 +90,31 @@ def test_unsolved_it_gets_none_and_every_check_says_why(path, capsys):
     assert sum(line.startswith("NOT YET") for line in lines) >= len(graded(path))
 
 
-def test_the_checks_are_the_same_in_all_and_leave_no_name_that_a_student_may_use():
-    assert len({cell.source for path in SOURCES for cell in cells(path) if marks(cell)["grade_id"].endswith("-checks")}) == 1
+def test_check_cells_bring_their_helpers_along():
+    """So that nothing that a student defines takes the place of a check."""
     for path in SOURCES:
         for cell in graded(path):
-            function, call = ast.parse(cell.source).body
-            assert isinstance(function, ast.FunctionDef)
-            assert function.name.endswith("_checks")
-            assert ast.unparse(call) == f"earned({function.name})"
+            imported, function, call = ast.parse(cell.source).body
+            assert ast.unparse(imported) == "from course import checks"
+            assert ast.unparse(function).startswith(f"def {function.name}(check, attempt, near, gradient):")
+            assert ast.unparse(call) == f"checks.earned({function.name})"
+
+
+def test_a_student_cannot_take_the_place_of_a_check():
+    path, student = rewritten(
+        "ps1", ("def content_loss(", "checks = near = check = earned = lambda *a, **k: 4\n\n\ndef other(")
+    )
+    assert take(path, student)["ps1-content-check"] == 0
+
+
+@pytest.mark.slow
+def test_set_2_ends_in_a_painting(capsys):
+    def eager(cell):
+        return cell.source.replace("PAINT = False", "PAINT = True").replace("SIDE, STEPS = 256, 150", "SIDE, STEPS = 48, 3")
+
+    take(SOURCES[1], eager)
+    fell = re.search(r"the loss fell from ([\d.]+) to ([\d.]+)", capsys.readouterr().out)
+    assert float(fell[2]) < float(fell[1])
 
 
 CONTENT = "return (features - target).square().sum()"
