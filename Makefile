@@ -1,4 +1,5 @@
 # make figures: every figure, from executed notebooks      make test: style, types, the tests      make lab: JupyterLab
+# make app: the live labs as a web page without code
 # make replicate: train both colorizers and measure Table 1 from them
 # make assets: fetch data/ again and check it               make bench: speed against plain loops; memory
 # make course: the problem sets as students get them, from course/source
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-.PHONY: figures test replicate lab bench assets screenshots course students docs badges colab
+.PHONY: figures test replicate lab app bench assets screenshots course students docs badges colab
 .DELETE_ON_ERROR:
 
 figures: $(VENV)/ready
@@ -28,6 +29,9 @@ replicate: $(VENV)/ready
 
 lab: $(VENV)/ready
 	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+
+app: $(VENV)/ready
+	$(RUN) -m voila app/labs.ipynb --theme=light
 
 bench: $(VENV)/ready
 	$(RUN) benchmarks/transfer.py
@@ -68,5 +72,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): PyTorch comes with its CUDA libraries, about 5 GB; this takes some minutes"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; say make PYTHON=python3.12" if not (3, 10) <= v < (3, 14) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[experiments,notebooks,test,course,docs]"
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[experiments,notebooks,test,course,app,docs]"
 	@touch $@

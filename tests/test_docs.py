@@ -32,7 +32,7 @@ else:  # pragma: no cover
     tomllib = pytest.importorskip("tomli")
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("experiments", "notebooks", "test", "course", "docs")  # those that `make` installs
+EXTRAS = ("experiments", "notebooks", "test", "course", "app", "docs")  # those that `make` installs
 
 
 def requirements():

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser, for the browser tests and for photographs of the labs.
+"""JupyterLab and Voilà in a real browser, for the browser tests and for photographs of the labs.
 
 The browser is Debian's Chromium (``apt install chromium``), driven by Playwright, which brings no browser of its own here.
 """
@@ -59,10 +59,31 @@ def jupyterlab(folder: Path, profile: str) -> Iterator[str]:
     Raises:
         RuntimeError: it does not start; with the end of its log.
     """
+    token = secrets.token_hex(16)
+    command = ["jupyterlab", "--allow-root", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    command += ["--LabApp.expose_app_in_browser=True"]
+    with _served(command, profile, f"api/status?token={token}") as address:
+        yield f"{address}/lab/tree/{{}}?token={token}&reset"
+
+
+@contextlib.contextmanager
+def voila(notebook: Path, profile: str) -> Iterator[str]:
+    """A notebook as a web page without code; gives its address.
+
+    Raises:
+        RuntimeError: it does not start; with the end of its log.
+    """
+    with _served(["voila", str(notebook), "--theme=light"], profile, "voila/static/voila.js") as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _served(command: Sequence[str], profile: str, ready: str) -> Iterator[str]:
+    """A Jupyter server, from ``python -m`` a command, with settings of its own; gives its address once ``ready`` is there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    token = secrets.token_hex(16)
+    address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as home:
         settings = Path(home, "config", "labconfig")
         settings.mkdir(parents=True)
@@ -77,18 +98,17 @@ def jupyterlab(folder: Path, profile: str) -> Iterator[str]:
             "IPYTHONDIR": str(Path(home, "ipython")),
             "NSTLIB_PROFILE": profile,
         }
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1"]
-        command += [
-            f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={folder}",
-            "--LabApp.expose_app_in_browser=True",
-        ]
         log = Path(home, "log")
         with log.open("w") as output:
-            server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            server = subprocess.Popen(
+                [sys.executable, "-m", *command, "--no-browser", f"--port={port}"],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, log)
-            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
+            _wait_for(f"{address}/{ready}", server, log)
+            yield address
         finally:
             server.terminate()  # takes the kernels with it
             server.wait(20)
@@ -102,7 +122,7 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path, seconds:
         if server.poll() is not None:
             break
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> None:
