@@ -77,7 +77,7 @@ def test_pictures_are_there(notebook):
     if all("plots.show" not in cell.source for cell in code_cells(notebook)):
         pytest.fail("a notebook without a picture")
     for cell in code_cells(notebook):
-        if "plots.show(" in cell.source:
+        if "plots.show(" in cell.source and ".exists()" not in cell.source:  # a student's own picture need not be there
             assert pictures(cell)
 
 
