@@ -23,6 +23,7 @@ from nstlib.recipe import TrainingRecipe
 from nstlib.training import Frames
 
 VALIDATION_FRAMES = 64
+SHIPPED = {"grayscale": "long", "canny": "laptop"}  # recipe of the colorizer for this condition in data/, which is fine-tuned
 MEDICAL_SIZE = 256  # pixels, the size of the shipped colorizers, in every profile
 MEDICAL_LR = 2e-3  # of the generator; the laptop recipe's is for training from scratch
 SHARES = (0.1, 0.3, 1.0)  # of the medical patches
@@ -114,7 +115,7 @@ class Variant:
         return f"{self.group}-{self.condition.operator}" + ("-lines" if self.condition.settings.get("threshold") else "")
 
     def recipe(self, epochs: int) -> TrainingRecipe:
-        """The laptop recipe, or CycleGAN's, with this variant's changes and ``epochs`` epochs.
+        """The recipe of small or of shipped networks, or CycleGAN's, with this variant's changes and ``epochs`` epochs.
 
         Every colorizer begins near gray (``output_gain``). He's initial weights begin with colors outside sRGB. VGG's features
         say little about those, so that without L1 the generator never left them: it gave one pattern for every condition.
@@ -122,7 +123,7 @@ class Variant:
         if self.model is CycleGAN:
             base: TrainingRecipe = CycleRecipe()
         else:
-            base = SMALL if self.group == "small" else RECIPES["laptop"]
+            base = SMALL if self.group == "small" else RECIPES[SHIPPED[self.condition.operator]]
         return replace(base, epochs=epochs, **self.changes)
 
 

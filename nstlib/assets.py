@@ -59,14 +59,14 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
-        sha256="ff27fefbc9219256d791d5dd72de8d8d629e7c3b265b45d15cc999b8afebad1e",
-        origin="trained by tools/replicate.py, run laptop, seed 0",
+        sha256="5113ea4b0c3a4bd8ba4ac393a8c13192da663809396a8808adc93e0f31cf86b2",
+        origin="trained by tools/replicate.py --recipe long --frames 10000, seed 0",
         licence="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
         sha256="8812fa801cd1d8c4556ea1e693cae3a0d355a37659560b863985b007d1255f2e",
-        origin="trained by tools/replicate.py, run laptop, seed 0",
+        origin="trained by tools/replicate.py, seed 0",
         licence="MIT",
     ),
 }

@@ -213,7 +213,7 @@ def test_readmes_values_are_those_on_record():
         if "](notebooks/" in line and line[0] == "|"
     }
     table = json.loads((ROOT / "figures" / "table1.json").read_text())
-    best = {row["condition"]: mean_and_sd(row["shots"]["accuracy"]) for row in table if row["run"] == "laptop"}
+    best = {row["condition"]: mean_and_sd(row["shots"]["accuracy"]) for row in reversed(table)}  # the first row of a condition
     records = report.read()
 
     def change(name, measure):

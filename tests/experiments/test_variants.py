@@ -8,7 +8,7 @@ import torch
 from experiments import report, table1, variants
 from experiments.profiles import PROFILES
 from experiments.table1 import TEST_SEED
-from experiments.variants import MEDICAL_SIZE, SMALL, VARIANTS, build, datasets
+from experiments.variants import MEDICAL_SIZE, SHIPPED, SMALL, VARIANTS, build, datasets
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.cyclegan import CycleGAN, CycleRecipe
@@ -26,7 +26,7 @@ CHANGES = {  # end of the name -> changed settings
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_in_what_its_name_says(name):
     variant = VARIANTS[name]
-    recipe, poster = variant.recipe(30), SMALL if variant.group == "small" else RECIPES["laptop"]
+    recipe, poster = variant.recipe(30), SMALL if variant.group == "small" else RECIPES[SHIPPED[variant.condition.operator]]
     assert variant.condition.operator in name or name.startswith("sobel-lines")
     if variant.model is CycleGAN:
         assert recipe == replace(CycleRecipe(), epochs=30)
