@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 
@@ -115,38 +116,41 @@ def convert_video(
     check_folder_of(target)
     check_file(source, name)
     rate, seconds = _rate_and_length(source, name)
-    parts = target.with_name(f".{target.name}.parts")
+    folder = target.with_name(f".{target.name}.parts")
     pictures = decode_video(source, name, f"scale=iw*sar:ih:flags=bicubic+{EXACT},setsar=1,format=rgb24", rate)
     try:
         with closing(pictures), tqdm(total=round(rate * seconds), unit="frame", disable=not progress) as bar:
-            converted = (to_uint8(convert(_image(picture))) for picture in pictures)
-            first = next(converted, None)
+            # functions, since what is written already need not be converted
+            frames: Iterator[Callable[[], np.ndarray]] = (partial(_converted, convert, picture) for picture in pictures)
+            first = next(frames, None)
             if first is None:
                 raise ImageError(f"{name}: there are no frames in it")
-            _open_parts(
-                parts, f"{source.stat().st_size} {source.stat().st_mtime_ns} {hashlib.sha256(first.tobytes()).hexdigest()}"
-            )
-            length = round(PART_SECONDS * rate) or 1
+            shown = first()
+            digest = hashlib.sha256(shown.tobytes()).hexdigest()
+            _open_parts(folder, f"{source.stat().st_size} {source.stat().st_mtime_ns} {digest}")
+            frames = chain([lambda: shown], frames)
+            length, parts = round(PART_SECONDS * rate) or 1, []
             for number in count():
-                part = parts / f"{number:06}{target.suffix.lower()}"
-                todo = length - (number == 0)  # the first picture is there already
+                part, some = folder / f"{number:06}{target.suffix.lower()}", islice(frames, length)
                 if part.exists():
-                    written = sum(1 for _ in islice(pictures, todo))
-                    bar.update(written + (number == 0))
+                    written = sum(1 for _ in some)
+                    bar.update(written)
                 else:
-                    frames = islice(converted, todo)
-                    written = _write(part, chain([first], frames) if number == 0 else frames, rate, bar) - (number == 0)
-                if written < todo:
+                    written = _write(part, (frame() for frame in some), rate, bar)
+                if written:
+                    parts.append(part)
+                if written < length:
                     break
         with atomic_write(target) as temporary:
-            _join(sorted(parts.glob(f"*{target.suffix.lower()}")), source, temporary)
+            _join(parts, source, temporary)
     except OSError as error:
         raise ImageError(f"{str(target)!r} cannot be written: {error}") from error
-    shutil.rmtree(parts)
+    shutil.rmtree(folder)
 
 
-def _image(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div_(255)
+def _converted(convert: Callable[[Tensor], Tensor], picture: np.ndarray) -> np.ndarray:
+    """What ``convert`` makes of a picture (H, W, 3), uint8, in the same form."""
+    return to_uint8(convert(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div_(255)))
 
 
 def _rate_and_length(path: Path, name: str) -> tuple[float, float]:
@@ -209,4 +213,4 @@ def _join(parts: list[Path], source: Path, target: Path) -> None:
         command += ["-map", "0:v", "-map", "1:a?", "-c:v", "copy", "-c:a", "aac", str(target)]
         result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise OSError(f"ffmpeg: {result.stderr.strip().splitlines()[-1:]}")
+        raise OSError(f"ffmpeg: {result.stderr.strip()}")

@@ -102,6 +102,23 @@ def test_an_interrupted_video_goes_on_and_becomes_the_same(clip, tmp_path, monke
     assert sorted(tmp_path.iterdir()) == [cut, whole]
 
 
+def test_a_half_written_part_that_a_kill_left_behind_does_not_get_in(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "PART_SECONDS", 2)
+    out = tmp_path / "out.mp4"
+
+    def killed(*arguments):
+        (tmp_path / ".out.mp4.parts" / ".nstlib-half.mp4").write_bytes(clip.read_bytes())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(video, "_join", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert_video(clip, out, lambda image: 1 - image, progress=False)
+    convert_video(clip, out, lambda image: 1 - image, progress=False)
+    assert len(frames_of(out)) == 120
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_parts_of_another_conversion_are_made_anew(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "PART_SECONDS", 2)
     out, seen = tmp_path / "out.mp4", []
