@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from experiments.table1 import CONDITIONS as TABLE1
@@ -23,7 +24,6 @@ from nstlib.recipe import TrainingRecipe
 from nstlib.training import Frames
 
 VALIDATION_FRAMES = 64
-SHIPPED = {"grayscale": "long", "canny": "laptop"}  # recipe of the colorizer for this condition in data/, which is fine-tuned
 MEDICAL_SIZE = 256  # pixels, the size of the shipped colorizers, in every profile
 MEDICAL_LR = 2e-3  # of the generator; the laptop recipe's is for training from scratch
 SHARES = (0.1, 0.3, 1.0)  # of the medical patches
@@ -123,7 +123,7 @@ class Variant:
         if self.model is CycleGAN:
             base: TrainingRecipe = CycleRecipe()
         else:
-            base = SMALL if self.group == "small" else RECIPES[SHIPPED[self.condition.operator]]
+            base = SMALL if self.group == "small" else shipped(f"colorizer-{self.condition.operator}").recipe
         return replace(base, epochs=epochs, **self.changes)
 
 
@@ -153,6 +153,12 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+@cache
+def shipped(name: str) -> ColorizationModel:
+    """A colorizer that comes with the repository, by the name of its asset."""
+    return Colorizer.load(asset_path(name))
+
+
 def build(variant: Variant, size: int, epochs: int, seed: int) -> ColorizationModel:
     """The variant's model, untrained or with the weights that it fine-tunes.
 
@@ -163,7 +169,7 @@ def build(variant: Variant, size: int, epochs: int, seed: int) -> ColorizationMo
     """
     model = variant.model(variant.condition, size, recipe=variant.recipe(epochs), seed=seed)
     if variant.start:
-        model.generator.load_state_dict(Colorizer.load(asset_path(variant.start)).generator.state_dict())
+        model.generator.load_state_dict(shipped(variant.start).generator.state_dict())
     return model
 
 

@@ -8,7 +8,7 @@ import torch
 from experiments import report, table1, variants
 from experiments.profiles import PROFILES
 from experiments.table1 import TEST_SEED
-from experiments.variants import MEDICAL_SIZE, SHIPPED, SMALL, VARIANTS, build, datasets
+from experiments.variants import MEDICAL_SIZE, SMALL, VARIANTS, build, datasets, shipped
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.cyclegan import CycleGAN, CycleRecipe
@@ -26,7 +26,10 @@ CHANGES = {  # end of the name -> changed settings
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_in_what_its_name_says(name):
     variant = VARIANTS[name]
-    recipe, poster = variant.recipe(30), SMALL if variant.group == "small" else RECIPES[SHIPPED[variant.condition.operator]]
+    recipe, poster = (
+        variant.recipe(30),
+        SMALL if variant.group == "small" else shipped(f"colorizer-{variant.condition.operator}").recipe,
+    )
     assert variant.condition.operator in name or name.startswith("sobel-lines")
     if variant.model is CycleGAN:
         assert recipe == replace(CycleRecipe(), epochs=30)
@@ -96,11 +99,11 @@ def test_every_notebook_has_its_variants():
 
 
 def test_fine_tuning_begins_with_the_shipped_weights():
-    shipped = Colorizer.load(asset_path("colorizer-grayscale")).generator.state_dict()
+    anime = Colorizer.load(asset_path("colorizer-grayscale")).generator.state_dict()
     tuned = build(VARIANTS["medical-grayscale-anime-100"], MEDICAL_SIZE, 1, seed=5).generator.state_dict()
     scratch = build(VARIANTS["medical-grayscale-scratch-100"], MEDICAL_SIZE, 1, seed=5).generator.state_dict()
-    assert all(torch.equal(tuned[name], shipped[name]) for name in shipped)
-    assert not any(torch.equal(scratch[name], shipped[name]) for name in shipped if shipped[name].ndim == 4)
+    assert all(torch.equal(tuned[name], anime[name]) for name in anime)
+    assert not any(torch.equal(scratch[name], anime[name]) for name in anime if anime[name].ndim == 4)
 
 
 def test_epochs_and_seed_reach_the_model():
