@@ -134,7 +134,7 @@ def transfer_figure(rows: Sequence[Mapping], width: float = 12.0) -> Figure:
             x += height * aspect + gap
         axes = panel(width + plot_margins[0], bottom, plot_width, height)
         loss_curves(axes, row["history"], row["content_weight"], row["style_weight"])
-        axes.set_title("how the loss fell", pad=4, **TITLE)
+        axes.set_title("losses during the optimization", pad=4, **TITLE)
         bottom -= foot
     return figure
 

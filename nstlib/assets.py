@@ -65,8 +65,8 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
-        sha256="8812fa801cd1d8c4556ea1e693cae3a0d355a37659560b863985b007d1255f2e",
-        origin="trained by tools/replicate.py, seed 0",
+        sha256="3b0ac9ed18d64276d10de321f75135588187755e60efdf9141fd07bd42a932f6",
+        origin="trained by tools/replicate.py --recipe long --frames 6000, seed 0",
         licence="MIT",
     ),
 }
