@@ -32,12 +32,37 @@ class Asset:
     licence: str
 
 
+_DETAILS = "usr/share/gcompris-qt/rcc/details.rcc/gcompris/src/activities/details/resource/image/"  # a Qt resource file
 ASSETS: dict[str, Asset] = {
     "scream": Asset(
         file="scream.jpg",
         sha256="dcab7bae866fbb396e01ab27a9c8d2d40b3e80911dafb05a5fa18d1bac6b8d17",
         origin="Debian package darknet 0.0.0+git20180914.61c9d02e-2+b4: usr/share/darknet/data/scream.jpg",
         licence="public domain (Edvard Munch, died 1944)",
+    ),
+    "starry-night": Asset(
+        file="starry-night.jpg",
+        sha256="4701483075b5fa87e9adc56b029657ba034d73628308c80d644e707410c1e19d",
+        origin="Debian package opencv-doc 4.6.0+dfsg-12: usr/share/doc/opencv-doc/examples/data/starry_night.jpg",
+        licence="public domain (Vincent van Gogh, died 1890)",
+    ),
+    "cafe-terrace": Asset(
+        file="cafe-terrace.webp",
+        sha256="cd41f9e0ad142148fc4dbb86bd98641cd56c7be95b650131066aaaa3e1d52957",
+        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Gogh4_background.webp",
+        licence="public domain (Vincent van Gogh, died 1890)",
+    ),
+    "church-at-auvers": Asset(
+        file="church-at-auvers.webp",
+        sha256="6605f1dd5519ecd1e66220343dd27c3873f72a52b4c91f041e80c698554b9093",
+        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Eglise_dAuvers-sur-Oise_background.webp",
+        licence="public domain (Vincent van Gogh, died 1890)",
+    ),
+    "night-cafe": Asset(
+        file="night-cafe.webp",
+        sha256="ce4d535bc04fb59a177873a1b3ed7a2edeb81af82ede5e28d85fad82533ba33b",
+        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Van_Gogh_The_Night_Cafe_background.webp",
+        licence="public domain (Vincent van Gogh, died 1890)",
     ),
     "washington": Asset(
         file="washington.jpg",
@@ -47,7 +72,7 @@ ASSETS: dict[str, Asset] = {
     ),
     "toronto": Asset(
         file="toronto.png",
-        sha256="0340b2a2381a87c0bfb6573e8d0b246281e5e16baa267cc61cc544037e31b51a",
+        sha256="bd053f9bb3ecdc93ac1963c0f480d825e5c68468152501fec17fa1967a431b84",
         origin="drawn by tools/draw_toronto.py",
         licence="MIT",
     ),

@@ -4,9 +4,11 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +195,45 @@ def test_a_file_is_taken_out_of_a_debian_package(tool, tmp_path, monkeypatch):
     assert tool.carried("Debian package p 1: usr/a file") == b"content"
     with pytest.raises(tool.FetchError, match=r"p_1\.deb.*usr/b"):
         tool.carried("Debian package p 1: usr/b")
+
+
+def qt_resource(files: dict[str, bytes], packed: bool) -> bytes:
+    """A Qt resource file with one folder, "art"."""
+    names, data, nodes = b"", b"", []
+
+    def name(text: str) -> int:
+        nonlocal names
+        start = len(names)
+        names += struct.pack(">HI", len(text), 0) + text.encode("utf-16-be")
+        return start
+
+    nodes = [struct.pack(">IHIIQ", name(""), 2, 1, 1, 0), struct.pack(">IHIIQ", name("art"), 2, len(files), 2, 0)]
+    for file, content in files.items():
+        stored = struct.pack(">I", len(content)) + zlib.compress(content) if packed else content
+        nodes.append(struct.pack(">IHHHIQ", name(file), int(packed), 0, 0, len(data), 0))
+        data += struct.pack(">I", len(stored)) + stored
+    tree = b"".join(nodes)
+    return struct.pack(">4sIIII", b"qres", 3, 20, 20 + len(tree), 20 + len(tree) + len(data)) + tree + data + names
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_is_taken_out_of_a_qt_resource_file(tool, packed):
+    content = qt_resource({"first.webp": b"one", "second.webp": b"two" * 100}, packed)
+    assert tool.from_qt_resource(content, "art/second.webp") == b"two" * 100
+    with pytest.raises(tool.FetchError, match=r"no art/third\.webp"):
+        tool.from_qt_resource(content, "art/third.webp")
+    with pytest.raises(tool.FetchError, match="damaged"):
+        tool.from_qt_resource(content[:30], "art/first.webp")
+
+
+def test_the_starry_night_loses_its_black_border(tool, tmp_path):
+    canvas = np.zeros((600, 752, 3), np.uint8)
+    canvas[10:590, 14:738] = 200
+    PIL.Image.fromarray(canvas).save(tmp_path / "framed.png")
+    (tmp_path / "cropped.jpg").write_bytes(tool.without_frame((tmp_path / "framed.png").read_bytes()))
+    cropped = PIL.Image.open(tmp_path / "cropped.jpg")
+    assert cropped.size == (716, 572)
+    assert np.asarray(cropped).min() > 195
 
 
 def test_a_program_that_is_missing_or_fails(tool, tmp_path):

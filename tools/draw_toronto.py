@@ -1,4 +1,4 @@
-"""Draw data/toronto.png: the Toronto skyline from the lake at dusk.
+"""Draw data/toronto.png: the Toronto skyline from the lake on a clear day.
 
 The poster paints *The Scream* on a photograph of Toronto that does not come with it, so this stands in: heights, widths and
 order of the buildings follow the real ones (in meters), everything else is noise from one seed.
@@ -22,9 +22,9 @@ WIDTH, HEIGHT = 1280, 840
 SUPERSAMPLING = 2
 W, H = WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING
 SHORE = int(0.70 * H)  # row of the waterline
-METRE = 1.0 * SUPERSAMPLING  # pixels
+METER = 1.0 * SUPERSAMPLING  # pixels
 WEST = 75  # meters of the shore, west of Rogers Centre, that lie left of the picture
-EAST = WEST + W / METRE
+EAST = WEST + W / METER
 SEED = 1893  # the year of The Scream
 
 rng = np.random.default_rng(SEED)
@@ -61,20 +61,19 @@ def sky() -> np.ndarray:
     x = x * SHORE / W
     base = gradient(
         y + 0.05 * (noise((SHORE, W), (500, 1500), 3) - 0.5),
-        [(0, "1b2450"), (0.3, "4b4482"), (0.55, "a8598b"), (0.75, "ee8660"), (0.9, "fbb765"), (1, "fdd692")],
+        [(0, "1f5fb8"), (0.3, "3f83d2"), (0.6, "74aae6"), (0.85, "abcdf0"), (1, "cfe2f4")],
     )
-    sun = np.exp(-(((x - 0.14) / 0.28) ** 2) - ((y - 1.0) / 0.42) ** 2)
-    base = blend(base, rgb("ffe9ae"), 0.75 * sun)
 
-    # clouds: long banks, bent by a second noise, dark above and lit from below by the sun that has just gone down
-    bend = 160 * (noise((SHORE, W), (300, 900), 3) - 0.5)
+    # fair-weather clouds: heaps with bright tops and bluish bases, in perspective smaller and flatter towards the horizon
+    bend = 120 * (noise((SHORE, W), (260, 600), 4) - 0.5)
     rows, columns = np.mgrid[0:SHORE, 0:W].astype(float)
-    for cell, threshold, opacity in (((230, 1500), 0.50, 0.95), ((110, 700), 0.58, 0.8), ((46, 420), 0.62, 0.6)):
-        clouds = map_coordinates(noise((SHORE, W), cell, 6), [rows + bend, columns + 2 * bend], order=1, mode="reflect")
-        density = np.clip((clouds - threshold) / 0.22, 0, 1) * np.clip(1.25 - y, 0.25, 1)
-        lit = np.clip((np.roll(clouds, -14, axis=0) - clouds) * -9 + 0.45, 0, 1)
-        shade = gradient(y, [(0, "2a2c58"), (0.4, "5a4179"), (0.75, "a1506f"), (1, "c8686a")])
-        light = gradient(y, [(0, "8d6b9e"), (0.35, "ec7d83"), (0.7, "ffa35e"), (1, "ffd27a")])
+    for cell, threshold, opacity in (((330, 900), 0.56, 0.95), ((150, 480), 0.60, 0.9), ((60, 260), 0.64, 0.75)):
+        clouds = map_coordinates(noise((SHORE, W), cell, 7), [rows + bend, columns + 2 * bend], order=1, mode="reflect")
+        density = np.clip((clouds - threshold) / 0.14, 0, 1) * np.clip(1.2 - y, 0.3, 1)
+        above = np.pad(clouds, ((18, 0), (0, 0)), mode="edge")[:SHORE]
+        lit = np.clip((clouds - above) * 7 + 0.62, 0, 1)  # the sun is high: tops are bright
+        shade = gradient(y, [(0, "8ea9cf"), (0.6, "b3c6e0"), (1, "d3deeb")])
+        light = gradient(y, [(0, "ffffff"), (0.7, "fbfbfb"), (1, "f1f4f7")])
         base = blend(base, shade * (1 - lit[..., None]) + light * lit[..., None], opacity * density)
     return base
 
@@ -87,7 +86,7 @@ class City:
 
     def shape(self, points: list[tuple[float, float]], color: np.ndarray, alpha: float = 1.0) -> np.ndarray:
         """Fill a polygon given in meters with a color (or one color a pixel); returns its mask."""
-        corners = np.array([(SHORE - height * METRE, (x - WEST) * METRE) for x, height in points])
+        corners = np.array([(SHORE - height * METER, (x - WEST) * METER) for x, height in points])
         mask = polygon2mask((H, W), corners)
         self.picture[mask] = blend(self.picture[mask], color[mask] if color.ndim == 3 else color, alpha)
         return mask
@@ -110,32 +109,32 @@ class City:
         """A building with a grid of windows; ``roof`` replaces the flat top (points as fractions of width and height)."""
         top = roof or [(0, 1), (1, 1)]
         points = [(x, base), *((x + u * width, base + v * (height - base)) for u, v in top), (x + width, base)]
-        left, right = int((x - WEST) * METRE), int(np.ceil((x - WEST + width) * METRE))
-        upper, lower = max(0, int(SHORE - height * METRE) - 1), int(SHORE - base * METRE)
+        left, right = int((x - WEST) * METER), int(np.ceil((x - WEST + width) * METER))
+        upper, lower = max(0, int(SHORE - height * METER) - 1), int(SHORE - base * METER)
         left, right = max(left, 0), min(right, W)
         if left >= right:
             return
         rows, columns = np.mgrid[upper:lower, left:right].astype(float)
-        u = (columns / METRE + WEST - x) / width
-        v = (SHORE - rows) / METRE
-        # the west side still has the sun's color, the east is in blue shade; a little brighter towards the top
+        u = (columns / METER + WEST - x) / width
+        v = (SHORE - rows) / METER
+        # the sun stands in the southwest, behind the viewer's left shoulder: the east is in blue shade
         wall = rgb(color) * (1.0 - 0.28 * u + 0.22 * v / 300)[..., None]
-        wall = blend(wall, rgb("ff9d62"), np.clip(0.5 - 1.7 * u, 0, 1) * 0.55)
+        wall = blend(wall, rgb("fff6e2"), np.clip(0.5 - 1.3 * u, 0, 1) * 0.45)
         wall = wall * (0.9 + 0.2 * noise(wall.shape[:2], (40, 30), 3))[..., None]
         if ribs:
-            wall = wall * (1 - ribs * (np.mod(columns, bay * METRE) < 0.33 * bay * METRE))[..., None]
+            wall = wall * (1 - ribs * (np.mod(columns, bay * METER) < 0.33 * bay * METER))[..., None]
         storeys, bays = int(height / storey) + 2, int(width / bay) + 2
         i, j = (v / storey).astype(int).clip(0), (u * width / bay).astype(int).clip(0)
         glass = (np.mod(v, storey) > 0.32 * storey) & (np.mod(u * width, bay) > 0.3 * bay)
-        # lights cluster: whole storeys are at work late
-        busy = rng.random((storeys, bays)) < lit * (0.4 + 1.2 * rng.random((storeys, 1)))
-        brightness = 0.45 + 0.55 * rng.random((storeys, bays))
-        warm = np.where(rng.random((storeys, bays, 1)) < 0.75, rgb("ffd98a"), rgb("dfeaff"))
+        # panes mirror the sky, each at its own angle; some blinds are down
+        bright = rng.random((storeys, bays)) < lit * (0.4 + 1.2 * rng.random((storeys, 1)))
+        strength = 0.25 + 0.5 * rng.random((storeys, bays))
+        mirrored = np.where(rng.random((storeys, bays, 1)) < 0.7, rgb("a9cdf2"), rgb("f2f1ea"))
         i, j = i.clip(0, storeys - 1), j.clip(0, bays - 1)
-        dark_glass = 0.62 * wall + 0.1 * rgb("46507e")
+        dark_glass = 0.5 * wall + 0.2 * rgb("4f7fb5")
         wall = np.where(glass[..., None], dark_glass, wall)
-        wall = blend(wall, warm[i, j], np.where(glass & busy[i, j], brightness[i, j], 0))
-        wall = blend(wall, rgb("d98a78"), haze)
+        wall = blend(wall, mirrored[i, j], np.where(glass & bright[i, j], strength[i, j], 0))
+        wall = blend(wall, rgb("bdd4ec"), haze)
         canvas = np.zeros((H, W, 3))
         canvas[upper:lower, left:right] = wall
         self.shape(points, canvas)
@@ -150,64 +149,64 @@ def far_city(city: City) -> None:
         width = rng.uniform(16, 38)
         near_core = np.exp(-(((x - 830) / 330) ** 2))
         height = rng.uniform(38, 85) + near_core * rng.uniform(20, 120)
-        city.tower(x, width, height, "6d5a7e", lit=0.2, haze=rng.uniform(0.3, 0.45), storey=4.5, bay=4)
+        city.tower(x, width, height, "8d97a8", lit=0.2, haze=rng.uniform(0.3, 0.45), storey=4.5, bay=4)
         x += width * rng.uniform(0.7, 1.35)
 
 
 def rogers_centre(city: City, x: float, width: float) -> None:
     """The stadium: a drum of concrete and three nested shells of white roof."""
-    city.tower(x, width, 40, "b9b0b8", lit=0.5, storey=9, bay=8)
+    city.tower(x, width, 40, "c9c8c4", lit=0.3, storey=9, bay=8)
     t = np.linspace(np.pi, 0, 60)
-    shells = [(0.5, 0.49, 50, "efe6e6"), (0.55, 0.42, 45, "d9cdd6"), (0.6, 0.33, 37, "c0b2c4")]
+    shells = [(0.5, 0.49, 50, "f4f6f8"), (0.55, 0.42, 45, "e2e7ec"), (0.6, 0.33, 37, "cdd5de")]
     for center, radius, rise, color in shells:
         arc = [(x + width * (center + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85) for a in t]
         mask = city.shape(arc, rgb(color))
         columns = np.nonzero(mask.any(axis=0))[0]
         u = (np.arange(W) - columns[0]) / max(1, np.ptp(columns))
         light = np.clip(0.75 - 1.5 * u, 0, 1) * 0.5
-        city.picture[mask] = blend(city.picture[mask], rgb("ffb27a"), np.broadcast_to(light, (H, W))[mask])
+        city.picture[mask] = blend(city.picture[mask], rgb("ffffff"), np.broadcast_to(light, (H, W))[mask])
         for k in np.linspace(0.1, 0.9, 9):  # ribs of the roof
             a = np.pi * (1 - k)
             top = (x + width * (center + radius * np.cos(a)), 38 + rise * np.sin(a) ** 0.85)
             foot = (x + width * (center + 0.93 * radius * np.cos(a)), 38)
             city.shape([(foot[0] - 0.5, foot[1]), (top[0] - 0.5, top[1]), (top[0] + 0.6, top[1]), (foot[0] + 0.6, foot[1])],
-                       rgb("8d8098"), 0.55)  # fmt: skip
+                       rgb("9aa5b2"), 0.55)  # fmt: skip
         city.line(x + width * center, 38 + rise - 1, 38 + rise + 4, 2, "ff6a5a")
 
 
 def cn_tower(city: City, x: float) -> None:
     """553 m: three-legged shaft, main pod at 342 m, SkyPod at 447 m, antenna. Half-widths in meters by height.
 
-    A third stouter than it is, and against the light: at 512 pixels the true shaft would be three pixels wide.
+    A third stouter than it is, and rather dark: at 512 pixels the true shaft would be three pixels wide.
     """
     profile = [(0, 36), (20, 27), (50, 21), (100, 17), (180, 13.5), (260, 11.5), (335, 10), (365, 7.5), (445, 6), (457, 5)]
     left = [(x - w, h) for h, w in profile]
     right = [(x + w, h) for h, w in reversed(profile)]
-    columns = (np.arange(W) / METRE + WEST - x) / 12
+    columns = (np.arange(W) / METER + WEST - x) / 12
     shaft = np.broadcast_to(
-        blend(np.ones((W, 1)) * rgb("4a4160"), rgb("ffab78"), np.clip(-0.15 - 0.95 * columns, 0, 0.8))[None], (H, W, 3)
+        blend(np.ones((W, 1)) * rgb("767a82"), rgb("dcd8ce"), np.clip(-0.15 - 0.95 * columns, 0, 0.8))[None], (H, W, 3)
     )
     shaft = shaft * (0.86 + 0.28 * noise((H, W), (60, 14), 3))[..., None]
     city.shape(left + right, shaft)
     # the elevator shafts between the legs, and the gap at the foot
-    city.shape([(x - 4.2, 0), (x - 2.6, 335), (x + 2.6, 335), (x + 4.2, 0)], rgb("2c2644"), 0.75)
-    city.shape([(x + 8, 0), (x + 4.8, 180), (x + 5.6, 330), (x + 9.6, 330), (x + 13, 180), (x + 34, 0)], rgb("2a2644"), 0.5)
+    city.shape([(x - 4.2, 0), (x - 2.6, 335), (x + 2.6, 335), (x + 4.2, 0)], rgb("4c5058"), 0.75)
+    city.shape([(x + 8, 0), (x + 4.8, 180), (x + 5.6, 330), (x + 9.6, 330), (x + 13, 180), (x + 34, 0)], rgb("4a4e58"), 0.5)
     for h in range(14, 335, 16):
-        city.shape([(x - 1.1, h), (x - 1.1, h + 5), (x + 1.1, h + 5), (x + 1.1, h)], rgb("ffe2a0"), 0.9)
+        city.shape([(x - 1.1, h), (x - 1.1, h + 5), (x + 1.1, h + 5), (x + 1.1, h)], rgb("3c4658"), 0.8)
     # main pod: radome, observation decks, restaurant
     pod = [(328, 12), (335, 22), (342, 29), (347, 29.5), (351, 28), (356, 25), (361, 22), (366, 12), (369, 9)]
     city.shape([(x - w, h) for h, w in pod] + [(x + w, h) for h, w in reversed(pod)], shaft * 0.9)
-    city.shape([(x - 26, 339), (x - 29.5, 344), (x + 29.5, 344), (x + 26, 339)], rgb("efe3e2"), 0.85)
-    city.shape([(x - 28.5, 347.5), (x - 28, 351), (x + 28, 351), (x + 28.5, 347.5)], rgb("3c3458"))
-    city.shape([(x - 25, 353.5), (x - 24.5, 356.5), (x + 24.5, 356.5), (x + 25, 353.5)], rgb("ffd98a"), 0.95)
+    city.shape([(x - 26, 339), (x - 29.5, 344), (x + 29.5, 344), (x + 26, 339)], rgb("f0efec"), 0.9)
+    city.shape([(x - 28.5, 347.5), (x - 28, 351), (x + 28, 351), (x + 28.5, 347.5)], rgb("39465c"))
+    city.shape([(x - 25, 353.5), (x - 24.5, 356.5), (x + 24.5, 356.5), (x + 25, 353.5)], rgb("9fc0e4"), 0.95)
     for k in np.linspace(-26, 26, 17):
-        city.shape([(x + k - 0.6, 348), (x + k - 0.6, 350.6), (x + k + 0.6, 350.6), (x + k + 0.6, 348)], rgb("ffe6ac"))
+        city.shape([(x + k - 0.6, 348), (x + k - 0.6, 350.6), (x + k + 0.6, 350.6), (x + k + 0.6, 348)], rgb("86abd6"))
     # SkyPod and antenna
     sky_pod = [(442, 7), (445.5, 12), (452, 12), (457, 7)]
-    city.shape([(x - w, h) for h, w in sky_pod] + [(x + w, h) for h, w in reversed(sky_pod)], rgb("574b68"))
-    city.shape([(x - 11.6, 448), (x - 11.6, 450.5), (x + 11.6, 450.5), (x + 11.6, 448)], rgb("ffdf9a"))
-    for low, high, width, color in ((456, 485, 8.0, "5d5270"), (485, 512, 6.2, "d8ccd2"), (512, 535, 4.6, "665b78"),
-                                     (535, 553, 3.2, "e8dde0")):  # fmt: skip
+    city.shape([(x - w, h) for h, w in sky_pod] + [(x + w, h) for h, w in reversed(sky_pod)], rgb("6c7079"))
+    city.shape([(x - 11.6, 448), (x - 11.6, 450.5), (x + 11.6, 450.5), (x + 11.6, 448)], rgb("9fc0e4"))
+    for low, high, width, color in ((456, 485, 8.0, "8b8f98"), (485, 512, 6.2, "e4e2de"), (512, 535, 4.6, "c25a50"),
+                                     (535, 553, 3.2, "eeeeec")):  # fmt: skip
         city.shape([(x - width / 2, low), (x - width / 2.3, high), (x + width / 2.3, high), (x + width / 2, low)], rgb(color))
     for h in (485, 535, 553):
         city.shape([(x - 2, h - 2), (x - 2, h + 2), (x + 2, h + 2), (x + 2, h - 2)], rgb("ff4a3c"))
@@ -252,21 +251,18 @@ def waterfront(city: City) -> None:
     while x < EAST:  # quays and low buildings
         width = rng.uniform(18, 60)
         city.tower(
-            x, width, rng.uniform(12, 34), rng.choice(["8d7c86", "6f6678", "a08a86", "5c5870"]), lit=0.65, storey=5, bay=5
+            x, width, rng.uniform(12, 34), rng.choice(["b3a89a", "9aa0a8", "c4b5a2", "868d98"]), lit=0.65, storey=5, bay=5
         )
         x += width * rng.uniform(0.8, 1.3)
-    for x in np.arange(0, EAST, 3.4):  # trees, with lamps between them
+    for x in np.arange(0, EAST, 3.4):  # trees
         x += rng.uniform(-2, 2)
         radius, height = rng.uniform(3, 6.5), rng.uniform(6, 14)
         t = np.linspace(0, 2 * np.pi, 14)
         wobble = 1 + 0.25 * rng.standard_normal(14)
-        color = rgb(rng.choice(["28303a", "323a3e", "3d3a3c", "2c2e44"])) * rng.uniform(0.8, 1.3)
+        color = rgb(rng.choice(["3d6b35", "4a7a3c", "5a8544", "36602f"])) * rng.uniform(0.8, 1.3)
         city.shape([(x + radius * w * np.cos(a), height * 0.62 + 0.62 * height * w * np.sin(a) * 0.6)
                     for a, w in zip(t, wobble, strict=True)], color)  # fmt: skip
-    for x in np.arange(4, EAST, 11):
-        x += rng.uniform(-3, 3)
-        city.shape([(x - 1, 4), (x - 1, 6.2), (x + 1, 6.2), (x + 1, 4)], rgb(rng.choice(["ffe7a6", "ffd27e", "fff2cf"])))
-    city.shape([(0, 0), (0, 2.6), (EAST, 2.6), (EAST, 0)], rgb("2b2a3c"))
+    city.shape([(0, 0), (0, 2.6), (EAST, 2.6), (EAST, 0)], rgb("8f8d88"))
 
 
 def lake(above: np.ndarray) -> np.ndarray:
@@ -287,14 +283,13 @@ def lake(above: np.ndarray) -> np.ndarray:
         [map_coordinates(above[..., i], [source_row, source_column], order=1, mode="reflect") for i in range(3)], axis=-1
     )
     mirror = 0.5 * mirror + 0.5 * gaussian_filter(mirror, (14, 2, 0))  # reflections smear downwards
-    water = gradient(near, [(0, "7a5f7e"), (0.35, "3f4674"), (1, "161d44")])
-    picture = blend(mirror, water, 0.22 + 0.36 * near**0.8)
+    water = gradient(near, [(0, "6f9cc4"), (0.35, "3f76ad"), (1, "1c4f8a")])
+    picture = blend(mirror, water, 0.38 + 0.34 * near**0.8)
     crest = np.clip((waves - 0.7) / 1.4, 0, 1)
     trough = np.clip((-waves - 0.5) / 1.6, 0, 1)
-    picture = blend(picture, rgb("0f1638"), 0.55 * trough * (0.35 + 0.65 * near))
-    glow = np.exp(-(((x / W - 0.13) / (0.1 + 0.22 * near)) ** 2))
-    light = gradient(glow, [(0, "b58aa6"), (1, "ffdc98")])
-    picture = blend(picture, light, crest * (0.26 + 0.6 * glow))
+    picture = blend(picture, rgb("163f74"), 0.5 * trough * (0.35 + 0.65 * near))
+    glitter = np.exp(-(((x / W - 0.16) / (0.12 + 0.25 * near)) ** 2))
+    picture = blend(picture, gradient(glitter, [(0, "b9d5ee"), (1, "ffffff")]), crest * (0.3 + 0.5 * glitter))
     picture[:6] *= 0.6  # the shadow under the quay
     return picture
 
@@ -307,11 +302,11 @@ def sailing_boat(picture: np.ndarray, x: float, row: float, size: float) -> None
         mask = polygon2mask((H, W), corners)
         picture[mask] = blend(picture[mask], rgb(color), alpha)
 
-    fill([(-0.5, -0.04), (0.5, -0.04), (0.3, -0.9), (-0.2, -0.7)], "1a2046", 0.35)
-    fill([(-0.46, 0), (-0.55, 0.14), (0.55, 0.14), (0.4, 0)], "20203a")
-    fill([(-0.015, 0.14), (-0.015, 1.5), (0.015, 1.5), (0.015, 0.14)], "30283c")
-    fill([(-0.03, 0.2), (-0.03, 1.45), (-0.42, 0.2)], "f6d9c0")
-    fill([(0.04, 0.22), (0.04, 1.3), (0.5, 0.22)], "e2b7ae")
+    fill([(-0.5, -0.04), (0.5, -0.04), (0.3, -0.9), (-0.2, -0.7)], "2a5288", 0.35)
+    fill([(-0.46, 0), (-0.55, 0.14), (0.55, 0.14), (0.4, 0)], "f2f2f0")
+    fill([(-0.015, 0.14), (-0.015, 1.5), (0.015, 1.5), (0.015, 0.14)], "6b6a66")
+    fill([(-0.03, 0.2), (-0.03, 1.45), (-0.42, 0.2)], "ffffff")
+    fill([(0.04, 0.22), (0.04, 1.3), (0.5, 0.22)], "e9edf2")
 
 
 def draw() -> np.ndarray:
@@ -327,7 +322,7 @@ def draw() -> np.ndarray:
     picture[SHORE:] = lake(picture[:SHORE])
     sailing_boat(picture, 0.235 * W, SHORE + 0.30 * (H - SHORE), 90)
     sailing_boat(picture, 0.66 * W, SHORE + 0.17 * (H - SHORE), 52)
-    picture += 0.018 * rng.standard_normal((H, W, 1)) + 0.05 * (noise((H, W), (7, 7), 2) - 0.5)[..., None]
+    picture += 0.012 * rng.standard_normal((H, W, 1)) + 0.02 * (noise((H, W), (7, 7), 2) - 0.5)[..., None]
     return downscale_local_mean(picture.clip(0, 1), (SUPERSAMPLING, SUPERSAMPLING, 1))
 
 
