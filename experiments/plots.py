@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
 from nstlib.files import atomic_write
@@ -166,6 +167,9 @@ def loss_curves(axes: Axes, history: Sequence[Mapping[str, float]], content_weig
             fontsize=8, color=INK,
         )  # fmt: skip
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("step", **TITLE)
     axes.set_ylabel("weighted relative loss", **TITLE)
     plain(axes)

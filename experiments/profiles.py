@@ -27,6 +27,8 @@ class Profile:
     transfer_steps: int
     reconstruction_size: int  # Figure 1
     reconstruction_steps: int
+    gallery_size: int  # the same photographs in four paintings' styles
+    gallery_steps: int
     grid_size: int  # content/style ratio against depth
     grid_steps: int
     lab_size: int  # the live lab, in notebook 04
@@ -55,6 +57,8 @@ PROFILES = {
         transfer_steps=4,
         reconstruction_size=64,
         reconstruction_steps=3,
+        gallery_size=64,
+        gallery_steps=4,
         grid_size=64,
         grid_steps=2,
         lab_size=64,
@@ -75,12 +79,14 @@ PROFILES = {
     ),
     "cpu": Profile(
         name="cpu",
-        first_size=160,
-        first_steps=60,
+        first_size=320,
+        first_steps=120,
         transfer_size=512,
-        transfer_steps=300,
+        transfer_steps=350,
         reconstruction_size=192,
         reconstruction_steps=120,
+        gallery_size=320,
+        gallery_steps=200,
         grid_size=192,
         grid_steps=80,
         lab_size=224,
@@ -101,12 +107,14 @@ PROFILES = {
     ),
     "gpu": Profile(
         name="gpu",
-        first_size=256,
-        first_steps=100,
+        first_size=320,
+        first_steps=120,
         transfer_size=1024,
         transfer_steps=900,
         reconstruction_size=384,
         reconstruction_steps=300,
+        gallery_size=512,
+        gallery_steps=500,
         grid_size=384,
         grid_steps=300,
         lab_size=512,

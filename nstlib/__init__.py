@@ -14,10 +14,14 @@ from nstlib.losses import (
     adversarial_loss,
     content_loss,
     discriminator_loss,
+    feature_covariance,
+    feature_mean,
     gram_matrix,
     image_gradient_loss,
+    matrix_root,
     style_loss,
     total_variation,
+    wasserstein_loss,
 )
 from nstlib.medical import MedicalPatches
 from nstlib.metrics import color_accuracy
@@ -56,12 +60,16 @@ __all__ = [
     "convert_video",
     "discriminator_loss",
     "edges",
+    "feature_covariance",
+    "feature_mean",
     "gram_matrix",
     "image_gradient_loss",
     "load_alpha",
     "load_image",
+    "matrix_root",
     "save_image",
     "style_loss",
     "stylize",
     "total_variation",
+    "wasserstein_loss",
 ]

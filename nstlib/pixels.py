@@ -12,8 +12,10 @@ from torch import Tensor
 from nstlib.autograd import own_autograd
 
 HISTORY = 20  # gradients that L-BFGS remembers; 60 gained nothing
+MEMORY = 1.2e9  # bytes that it may take for them; at 4096 x 3072 pixels that is three
 OUT_OF_RANGE = 2.6e4  # weight of the mean squared distance by which pixels leave [0, 1]
 DIVERGED = 100.0  # times the first loss
+LEAST = 0.01  # what a first loss counts as, at least: from a perfect picture, any step is away
 
 
 class TransferError(RuntimeError):
@@ -123,7 +125,7 @@ class PixelOptimizer:
             self.best_total, self._best = self.losses["total"], self._evaluated
         if math.isinf(self.first_total):
             self.first_total = self.losses["total"]
-        elif self.method == "adam" and self.losses["total"] > DIVERGED * self.first_total:
+        elif self.method == "adam" and self.losses["total"] > DIVERGED * max(self.first_total, LEAST):
             raise DivergenceError(f"the loss is {DIVERGED:g} times what it was at the beginning")
 
     def state_dict(self) -> dict[str, Any]:
@@ -160,7 +162,7 @@ class PixelOptimizer:
             [self.pixels],
             max_iter=1,
             max_eval=25,
-            history_size=HISTORY,
+            history_size=max(3, min(HISTORY, int(MEMORY / (8 * self.pixels.numel())))),
             tolerance_grad=0,
             tolerance_change=0,
             line_search_fn="strong_wolfe",

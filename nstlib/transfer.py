@@ -31,27 +31,31 @@ from nstlib.autograd import own_autograd
 from nstlib.devices import choose_device, fast_precision
 from nstlib.files import atomic_write
 from nstlib.images import ImageError, Source, load_alpha, resize
-from nstlib.objective import CONTENT_LAYERS, STYLE_LAYERS, LossWeights, StyleObjective
+from nstlib.objective import LossWeights, StyleObjective
 from nstlib.pixels import DivergenceError, PixelOptimizer, TransferError
 from nstlib.sources import SHORTEST_SIDE, digest, read_init, read_sources, style_size
+from nstlib.statistics import CONTENT_LAYERS, SETTINGS
 from nstlib.vgg import FeatureExtractor
 
-SCALE_STEP = 1.9  # each scale of the pyramid is at most this much larger than the one before
 CHECKPOINT_SECONDS = 10.0
 
 
 class StyleTransfer:
     """The optimization, one step at a time.
 
-    >>> transfer = StyleTransfer("photo.jpg", "painting.jpg", size=512, steps=300)
+    >>> transfer = StyleTransfer("photo.jpg", "painting.jpg", size=512)
     >>> while not transfer.done:
     ...     losses = transfer.step()
+
+    Each ``statistic`` comes with settings of its own, ``nstlib.statistics.SETTINGS``; an argument that is None takes them.
 
     Args:
         content, style: paths, bytes, PIL images, or tensors (1, 3, H, W), RGB in [0, 1]; they may differ in size and shape.
             ``style`` may be a list of several.
-        content_weight, style_weight, tv_weight: weights of the content loss, the style loss and the total variation (a mean
-            over pixels here). Losses are relative: 1 is the loss of all-zero features.
+        statistic: what of the style's features is matched: "gaussian", means and covariances (``nstlib.wasserstein_loss``),
+            which paints broad strokes and the style's true colors; or "gram", as Gatys et al. and the poster.
+        content_weight, style_weight, tv_weight: weights of the content loss, the style loss and the total variation (here the
+            mean over pixels and channels). Losses are relative: 1 is the loss of all-zero features.
         content_layers, style_layers: layer name -> weight; only their proportions count.
         style_blend: proportions of several styles, one number each; equal if None.
         masks: one per style, of any size: 1 (white) where that style is painted on the content image. Paths, PIL images, NumPy
@@ -60,14 +64,14 @@ class StyleTransfer:
         style_scale: size of the style's strokes: the style image is matched at this many times ``size``.
         size: longer side of the result in pixels.
         steps: optimization steps in all, shared equally among the scales.
-        coarsest: longer side at which the pyramid begins; ``coarsest=size`` paints at one scale.
-        optimizer: "lbfgs" (with a strong-Wolfe line search) or "adam".
+        coarsest: longer side of the first, smallest scale; ``coarsest=size`` paints at one scale.
+        optimizer: "adam" or "lbfgs" (with a strong-Wolfe line search).
         init: what the picture starts as: "content", "style" or "noise"; or an image of your own, to continue from an earlier
             result at a larger ``size`` or for more ``steps`` (with ``coarsest=size``, at that size alone).
         seed: of the noise.
         preserve_color: paint with the style's brightness only and keep the content's colors (Gatys et al., "Preserving
             Color in Neural Artistic Style Transfer", arXiv 1606.05897, section 3: luminance-only transfer).
-        arch, weights, pooling: as in ``FeatureExtractor``; average pooling, as Gatys et al. prefer.
+        arch, weights, pooling: as in ``FeatureExtractor``.
         precision: of the convolutions; None takes ``fast_precision`` of the device.
         device: None takes the GPU if there is one.
 
@@ -83,40 +87,47 @@ class StyleTransfer:
         content: Source,
         style: Source | Sequence[Source],
         *,
-        content_weight: float = 1.0,
-        style_weight: float = 8.0,
-        tv_weight: float = 10.0,
+        statistic: str = "gaussian",
+        content_weight: float | None = None,
+        style_weight: float | None = None,
+        tv_weight: float | None = None,
         content_layers: Mapping[str, float] = CONTENT_LAYERS,
-        style_layers: Mapping[str, float] = STYLE_LAYERS,
+        style_layers: Mapping[str, float] | None = None,
         style_blend: Sequence[float] | None = None,
         masks: Sequence[Source | np.ndarray] | None = None,
         style_scale: float = 1.0,
         size: int = 512,
-        steps: int = 300,
-        coarsest: int = 160,
-        optimizer: str = "lbfgs",
+        steps: int = 400,
+        coarsest: int | None = None,
+        optimizer: str | None = None,
         init: str | Source = "content",
         seed: int = 0,
         preserve_color: bool = False,
         arch: str = "vgg16",
         weights: str | os.PathLike[str] | None = "imagenet",
-        pooling: str = "average",
+        pooling: str | None = None,
         precision: torch.dtype | None = None,
         device: torch.device | str | int | None = None,
     ) -> None:
+        self.statistic = choice(statistic, "statistic", list(SETTINGS))
+        names = ("content_weight", "style_weight", "tv_weight", "style_layers", "coarsest", "optimizer", "pooling")
+        given = (content_weight, style_weight, tv_weight, style_layers, coarsest, optimizer, pooling)
+        chosen = SETTINGS[self.statistic] | {k: v for k, v in zip(names, given, strict=True) if v is not None}
         self.device = choose_device(device)
         self.style_scale = number(style_scale, "style_scale", above=0)
         self.size = whole_number(size, "size", SHORTEST_SIDE)
         self.steps = whole_number(steps, "steps", 1)
-        coarsest = whole_number(coarsest, "coarsest", SHORTEST_SIDE)
-        self.weights = LossWeights(content_weight, style_weight, tv_weight, content_layers, style_layers)
-        self.method = choice(optimizer, "optimizer", ("lbfgs", "adam"))
+        coarsest = whole_number(chosen["coarsest"], "coarsest", SHORTEST_SIDE)
+        self.weights = LossWeights(
+            chosen["content_weight"], chosen["style_weight"], chosen["tv_weight"], content_layers, chosen["style_layers"]
+        )
+        self.method = choice(chosen["optimizer"], "optimizer", ("lbfgs", "adam"))
         self.init = read_init(init, self.device)
         self.seed = whole_number(seed, "seed", 0)
         self.sources = read_sources(content, style, style_blend, masks, preserve_color, self.device)
-        self.scales = pyramid(self.size, self.steps, max(coarsest, self._least_size()))
+        self.scales = pyramid(self.size, self.steps, max(coarsest, self._least_size()), chosen["scale_step"])
         precision = precision or fast_precision(self.device)
-        self.extractor = FeatureExtractor(arch, weights, self.weights.layers, pooling, precision).to(self.device)
+        self.extractor = FeatureExtractor(arch, weights, self.weights.layers, chosen["pooling"], precision).to(self.device)
         self.history: list[dict[str, float]] = []
         first_shape = resize(self.sources.content, self.scales[0][0]).shape
         self._enter_scale(0, self.sources.first_image(self.init, first_shape, self.seed))
@@ -246,7 +257,7 @@ class StyleTransfer:
         size, sources = self.scales[scale][0], self.sources
         target = sources.target(size)
         styles = [resize(style, style_size(style, size * self.style_scale)) for style in sources.styles]
-        objective = StyleObjective(self.extractor, target, styles, self.weights, sources.blend, sources.masks)
+        objective = StyleObjective(self.extractor, target, styles, self.weights, sources.blend, sources.masks, self.statistic)
         optimizer = PixelOptimizer(objective, resize(start, (target.shape[2], target.shape[3])), self.method)
         if not optimizer.gradient.any():
             message = f"the gradient is zero in all pixels at size {size}: the picture will stay as it is"
@@ -266,6 +277,7 @@ class StyleTransfer:
             "content_layers": list(weights.content_layers.items()),
             "style_layers": list(weights.style_layers.items()),
             "size, steps or coarsest": [list(scale) for scale in self.scales],
+            "statistic": self.statistic,
             "optimizer": self.method,
             "init": self.init if isinstance(self.init, str) else digest([self.init]),
             "seed": self.seed,
@@ -351,9 +363,13 @@ def stylize(
     return TransferResult(transfer.best, transfer.history, diverged, alpha)
 
 
-def pyramid(size: int, steps: int, coarsest: int) -> list[tuple[int, int]]:
-    """Longer side and steps of each scale, coarse to fine: sizes in geometric progression, steps in equal shares."""
-    count = 1 if coarsest >= size else math.ceil(math.log(size / coarsest) / math.log(SCALE_STEP)) + 1
+def pyramid(size: int, steps: int, coarsest: int, step: float) -> list[tuple[int, int]]:
+    """Longer side and number of steps of each scale, coarse to fine.
+
+    Sizes are in geometric progression, each at most ``step`` times the one before; the scales share the steps equally.
+    """
+    # 512 is four times sqrt 2 above 128; rounding must not make it five
+    count = 1 if coarsest >= size else math.ceil(math.log(size / coarsest) / math.log(step) - 1e-9) + 1
     count = min(count, steps)
     sizes = [round(size * (coarsest / size) ** (i / (count - 1))) for i in range(count - 1, 0, -1)] + [size]
     shares = [steps // count] * count

@@ -107,6 +107,26 @@ class FeatureExtractor(nn.Module):
         self.net.to(precision).to(memory_format=torch.channels_last)
         self.requires_grad_(False).eval()
 
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels from one position to the next, of each layer asked for."""
+        stride, strides = 1, {}
+        for name, module in self.net.named_children():
+            stride *= 2 if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) else 1
+            strides[name] = stride
+        return {layer: strides[layer] for layer in self.layers}
+
+    @property
+    def reach(self) -> int:
+        """How many pixels to either side the features of a position depend on, at most."""
+        stride, reach = 1, 0
+        for module in self.net:
+            if isinstance(module, nn.Conv2d):
+                reach += stride
+            elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+                reach, stride = reach + stride, 2 * stride
+        return reach
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of ``image`` in every layer asked for.
 

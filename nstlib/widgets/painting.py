@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nstlib.objective import STYLE_LAYERS
+from nstlib.statistics import STYLE_LAYERS
 from nstlib.transfer import StyleTransfer
 
 REFRESH = 0.1  # seconds between pictures, at least: more than ten a second nobody sees, and slow connections choke on them

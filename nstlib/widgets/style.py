@@ -14,9 +14,10 @@ import ipywidgets as widgets
 from torch import Tensor
 
 from nstlib.arguments import whole_number
-from nstlib.images import ImageError, Source, as_image, resize, save_image
-from nstlib.objective import STYLE_LAYERS
+from nstlib.assets import asset_path
+from nstlib.images import ImageError, Source, as_image, load_image, resize, save_image
 from nstlib.sources import SHORTEST_SIDE
+from nstlib.statistics import STYLE_LAYERS
 from nstlib.transfer import StyleTransfer
 from nstlib.widgets.base import WIDE, Lab, button, picture, reporting, row, slider, upload_button, uploaded_image
 from nstlib.widgets.painting import Painting, Weights, Worker
@@ -24,6 +25,14 @@ from nstlib.widgets.palette import CONTENT, INK, STYLE
 
 CURVE = (240, 80, 150)  # of the loss curve: width and height in pixels, points at most
 SOURCE = 480  # pixels to which content and style are brought down for show
+PAINTINGS = {  # that come with the repository: title, name of the asset
+    "The Scream": "scream",
+    "The Starry Night": "starry-night",
+    "Café Terrace at Night": "cafe-terrace",
+    "The Night Café": "night-cafe",
+    "The Church at Auvers": "church-at-auvers",
+}
+GIVEN = "as given"
 COLAB = "pictures painted in the background do not show on Colab; this button paints some steps at a time"
 
 
@@ -71,6 +80,9 @@ class StyleLab(Lab):
         self.init = widgets.Dropdown(options=["content", "style", "noise"], description="start from", **WIDE)
         for control in (self.pooling, self.init):
             control.observe(self._on_choice, "value")
+        self.menu = widgets.Dropdown(options=[GIVEN, *PAINTINGS], description="style image", **WIDE)
+        self.menu.observe(self._on_painting, "value")
+        self._given = self.images["style"]
 
         shares = {"content": "27%", "painting": "44%", "style": "27%"}
         self.pictures = {name: widgets.HTML(layout={"width": share}) for name, share in shares.items()}
@@ -95,7 +107,7 @@ class StyleLab(Lab):
             upload_button("Style image", functools.partial(self.upload, "style")),
         )
         heading = [widgets.HTML(f"<b>{text}</b>") for text in ("weights of the losses", "weights of the style's layers")]
-        losses = [heading[0], self.content_weight, self.style_weight, self.tv_weight, self.pooling, self.init]
+        losses = [heading[0], self.content_weight, self.style_weight, self.tv_weight, self.pooling, self.init, self.menu]
         return (
             row(*self.pictures.values(), align_items="center", justify_content="space-between"),
             row(self.progress, self.curve, align_items="center", justify_content="space-between"),
@@ -139,6 +151,7 @@ class StyleLab(Lab):
                 StyleTransfer,
                 self.images["content"],
                 self.images["style"],
+                statistic="gram",  # the poster's
                 content_weight=weights.content,
                 style_weight=weights.style,
                 tv_weight=weights.tv,
@@ -204,6 +217,11 @@ class StyleLab(Lab):
         self.reset()
 
     @reporting
+    def _on_painting(self, change: Any) -> None:
+        title = change["new"]
+        self._take("style", self._given if title == GIVEN else load_image(asset_path(PAINTINGS[title])))
+
+    @reporting
     def _on_start(self, button: Any) -> None:
         self.start()
 
@@ -229,10 +247,13 @@ class StyleLab(Lab):
     def upload(self, name: str, change: Any) -> None:
         """Take an uploaded file, the "new" of ``change``, as the "content" or "style" image, and begin anew."""
         if change["new"]:
-            image = uploaded_image(change["new"])
-            self._show_source(name, image)  # refuses what is too narrow to be shown, before it takes the other's place
-            self.images[name] = image
-            self.reset()
+            self._take(name, uploaded_image(change["new"]))
+
+    def _take(self, name: str, image: Tensor) -> None:
+        """Make an image the content or the style, and begin anew."""
+        self._show_source(name, image)  # refuses what is too narrow to be shown, before it takes the other's place
+        self.images[name] = image
+        self.reset()
 
 
 def progress_text(history: Sequence[dict[str, float]], weights: Weights) -> str:

@@ -34,6 +34,7 @@ def test_a_transfer(name):
     result = stylize(
         content * 0.96 + 0.02 if name in INNER else content,
         [asset_path(style) for style in styles],
+        statistic="gram",
         precision=torch.float32,
         device="cpu",
         progress=False,

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.ndimage
 import torch
 from torch import nn
@@ -14,10 +15,14 @@ from nstlib.losses import (
     adversarial_loss,
     content_loss,
     discriminator_loss,
+    feature_covariance,
+    feature_mean,
     gram_matrix,
     image_gradient_loss,
+    matrix_root,
     style_loss,
     total_variation,
+    wasserstein_loss,
 )
 from nstlib.vgg import FeatureExtractor
 
@@ -91,6 +96,72 @@ def test_style_loss_takes_one_target_for_all(f, p):
     assert style_loss(gram_matrix(f), one) == style_loss(gram_matrix(f), one.expand(B, N, N))
 
 
+def mean_and_covariance(features, mask=None):
+    mean = feature_mean(features, mask)
+    return mean, feature_covariance(mean, gram_matrix(features, mask))
+
+
+def test_mean_and_covariance_are_numpys(f):
+    mean, covariance = mean_and_covariance(f)
+    for b in range(B):
+        rows = f[b].flatten(1).numpy()
+        np.testing.assert_allclose(mean[b], rows.mean(1), atol=1e-12)
+        np.testing.assert_allclose(covariance[b], np.cov(rows, bias=True), atol=1e-12)
+
+
+def test_mean_and_covariance_with_a_mask_are_weighted(f, mask):
+    mean, covariance = mean_and_covariance(f, mask)
+    for b in range(B):
+        rows, weights = f[b].flatten(1).numpy(), mask.flatten().numpy()
+        np.testing.assert_allclose(mean[b], np.average(rows, axis=1, weights=weights), atol=1e-12)
+        np.testing.assert_allclose(covariance[b], np.cov(rows, aweights=weights, ddof=0), atol=1e-12)
+
+
+def wasserstein(f, p, mask=None):
+    mean, covariance = mean_and_covariance(p)
+    return wasserstein_loss(*mean_and_covariance(f, mask), mean, matrix_root(covariance))
+
+
+def test_the_wasserstein_loss_is_the_frechet_distance(f, p):
+    """Of scipy's matrix roots, as the Fréchet Inception Distance is usually computed."""
+    expected = 0.0
+    target_mean, target = (x[0].numpy() for x in mean_and_covariance(p[:1]))
+    for mean, covariance in zip(*(x.numpy() for x in mean_and_covariance(f)), strict=True):
+        root = scipy.linalg.sqrtm(covariance @ target).real
+        expected += ((mean - target_mean) ** 2).sum() + np.trace(covariance + target - 2 * root)
+    assert wasserstein(f, p[:1]).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_wasserstein_loss_in_one_dimension(f, p):
+    """(mu1 - mu2)^2 + (sigma1 - sigma2)^2."""
+    one, two = f[:1, :1], p[:1, :1]
+    expected = (one.mean() - two.mean()) ** 2 + (one.std(correction=0) - two.std(correction=0)) ** 2
+    assert wasserstein(one, two).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_wasserstein_loss_of_moved_and_stretched_features(f):
+    """Nothing is nearer than the features themselves; all moved by d cost |d|^2, all doubled their mean square."""
+    f = f[:1]
+    assert wasserstein(f, f).item() == pytest.approx(0, abs=1e-9)
+    assert wasserstein(f + 0.5, f).item() == pytest.approx(N * 0.25, rel=1e-9)
+    assert wasserstein(2 * f, f).item() == pytest.approx(f.square().sum().item() / M, rel=1e-9)
+
+
+def test_filters_that_never_fire_have_a_finite_gradient(f, p):
+    f, p = f[:1].clone(), p[:1].clone()
+    f[:, 1:], p[:, :2] = 0, 0
+    (gradient,) = torch.autograd.grad(wasserstein(f.requires_grad_(), p), f)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_means_and_covariances_of_other_sizes(wrong):
+    arguments = [torch.zeros(1, N), torch.eye(N)[None], torch.zeros(1, N), torch.eye(N)[None]]
+    arguments[wrong] = torch.zeros(1, N + 1) if wrong % 2 == 0 else torch.eye(N + 1)[None]
+    with pytest.raises(ValueError, match="means and covariances have different sizes"):
+        wasserstein_loss(*arguments)
+
+
 def test_total_variation_is_the_sum_of_squared_steps(f):
     expected = 0.0
     for b in range(B):
@@ -112,9 +183,11 @@ def test_total_variation_is_the_sum_of_squared_steps(f):
         lambda f, p, mask: gram_matrix(f, mask),
         lambda f, p, mask: style_loss(gram_matrix(f), gram_matrix(p)),
         lambda f, p, mask: style_loss(gram_matrix(f, mask), gram_matrix(p[:1])),
+        lambda f, p, mask: wasserstein(f, features(1)[:1]),
+        lambda f, p, mask: wasserstein(f, features(1)[:1], mask),
         lambda f, p, mask: total_variation(f),
     ],
-    ids=["content", "gram", "gram with mask", "style", "style with mask", "total variation"],
+    ids=["content", "gram", "gram with mask", "style", "style with mask", "Wasserstein", "Wasserstein with mask", "variation"],
 )
 def test_gradients_are_those_of_finite_differences(loss, f, p, mask):
     assert torch.autograd.gradcheck(loss, (f.requires_grad_(), p.requires_grad_(), mask))

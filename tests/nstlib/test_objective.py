@@ -8,7 +8,8 @@ import torch
 import nstlib
 from nstlib.assets import DATA
 from nstlib.images import resize
-from nstlib.objective import CONTENT_LAYERS, STYLE_LAYERS, LossWeights, StyleObjective
+from nstlib.objective import LossWeights, StyleObjective, cut
+from nstlib.statistics import CONTENT_LAYERS, STYLE_LAYERS, TARGETS
 from nstlib.vgg import FeatureExtractor
 
 LAYERS = {"content_layers": {"relu2_1": 1}, "style_layers": {"relu1_1": 3, "relu2_1": 1}}
@@ -66,15 +67,18 @@ def test_losses_are_equations_1_to_3(extractor, content, style, image):
     assert losses["total"].item() == pytest.approx(total.item(), rel=1e-5)
 
 
-def test_each_image_has_no_loss_against_itself(extractor, content, style):
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_each_image_has_no_loss_against_itself(extractor, content, style, statistic):
     weights = LossWeights(**LAYERS)
     assert StyleObjective(extractor, content, [style], weights)(content)["content"].item() == pytest.approx(0, abs=1e-6)
-    assert StyleObjective(extractor, content, [content], weights)(content)["style"].item() == pytest.approx(0, abs=1e-6)
+    losses = StyleObjective(extractor, content, [content], weights, statistic=statistic)(content)
+    assert losses["style"].item() == pytest.approx(0, abs=1e-4)
 
 
-def test_losses_are_relative(extractor, content, style):
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_losses_are_relative(extractor, content, style, statistic):
     """Of an extractor that sees nothing they are 1."""
-    objective = StyleObjective(extractor, content, [style], LossWeights(**LAYERS))
+    objective = StyleObjective(extractor, content, [style], LossWeights(**LAYERS), statistic=statistic)
     objective.extractor = lambda image: {layer: torch.zeros_like(f) for layer, f in extractor(image).items()}
     losses = objective(content)
     assert losses["content"].item() == pytest.approx(1)
@@ -88,7 +92,7 @@ def test_gradient_reaches_the_image_alone(extractor, content, style, image):
     assert torch.isfinite(leaf.grad).all()
     assert leaf.grad.abs().max() > 0
     assert not any(target.requires_grad for target in objective.content_targets.values())
-    assert not any(gram.requires_grad for region in objective.regions for gram in region.grams.values())
+    assert not any(target.gram.requires_grad for region in objective.regions for target in region.targets.values())
 
 
 def test_weights_may_be_replaced(extractor, content, style, image):
@@ -112,35 +116,17 @@ def test_the_papers_layers_are_the_default():
 # several styles
 
 
-def test_blending_styles_blends_their_gram_matrices(extractor, content, style, other):
-    weights = LossWeights(**LAYERS)
-    single = [StyleObjective(extractor, content, [s], weights).regions[0].grams for s in (style, other)]
-    for blend, shares in (([0.75, 0.25], (0.75, 0.25)), (None, (0.5, 0.5))):
-        (region,) = StyleObjective(extractor, content, [style, other], weights, blend).regions
-        for layer, gram in region.grams.items():
-            torch.testing.assert_close(gram, shares[0] * single[0][layer] + shares[1] * single[1][layer])
-
-
-def test_a_blend_has_the_gradient_of_the_blended_losses(extractor, content, style, other, image):
-    """With E_l of all-zero features the blend's own, in both."""
-    weights = LossWeights(0, 1, 0, **LAYERS)
-    blended = StyleObjective(extractor, content, [style, other], weights, [0.75, 0.25])
-    zero = blended.regions[0].zero
-
-    def gradient(loss):
-        leaf = image.clone().requires_grad_(True)
-        return torch.autograd.grad(loss(leaf), leaf)[0]
-
-    def separate(leaf):
-        features = extractor(leaf)
-        return sum(
-            share * weight / zero[layer] * nstlib.style_loss(nstlib.gram_matrix(features[layer]), target[layer])
-            for share, target in ((0.75, blended.style_grams(style)), (0.25, blended.style_grams(other)))
-            for layer, weight in weights.style_layers.items()
-        )
-
-    expected = gradient(separate)
-    torch.testing.assert_close(gradient(lambda leaf: blended(leaf)["style"]), expected, rtol=1e-3, atol=1e-3 * expected.std())
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_a_blend_has_the_blended_moments_of_its_styles(extractor, content, style, other, statistic):
+    weights, moments_of = LossWeights(**LAYERS), TARGETS[statistic].moments
+    for blend, (first, second) in (([0.75, 0.25], (0.75, 0.25)), (None, (0.5, 0.5))):
+        (region,) = StyleObjective(extractor, content, [style, other], weights, blend, statistic=statistic).regions
+        assert region.share == 1
+        for layer, target in region.targets.items():
+            one, two = (moments_of(extractor(image)[layer], None) for image in (style, other))
+            blended = [first * a + second * b for a, b in zip(one, two, strict=True)]
+            assert target.loss(*blended).item() == pytest.approx(0, abs=1e-3)
+            assert target.loss(*one).item() > 1e-2
 
 
 def test_regions_have_their_own_style_and_share(extractor, content, style, other, image):
@@ -148,41 +134,111 @@ def test_regions_have_their_own_style_and_share(extractor, content, style, other
     mask[..., 10:, :] = 0  # a quarter of the content
     objective = StyleObjective(extractor, content, [style, other], LossWeights(**LAYERS), masks=[mask, 1 - mask])
     assert [region.share for region in objective.regions] == pytest.approx([0.25, 0.75], abs=0.02)
-    for region, source in zip(objective.regions, (style, other), strict=True):
-        for layer, gram in objective.style_grams(source).items():
-            torch.testing.assert_close(region.grams[layer], gram)
     expected = 0.0
     for source, where in ((style, mask), (other, 1 - mask)):
         expected += StyleObjective(extractor, content, [source], LossWeights(**LAYERS), masks=[where])(image)["style"].item()
     assert objective(image)["style"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_mask_of_ones_is_no_mask(extractor, content, style, image):
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_a_mask_of_ones_is_no_mask(extractor, content, style, image, statistic):
     weights = LossWeights(**LAYERS)
-    masked = StyleObjective(extractor, content, [style], weights, masks=[torch.ones(1, 1, 7, 9)])
-    plain = StyleObjective(extractor, content, [style], weights)
+    masked = StyleObjective(extractor, content, [style], weights, masks=[torch.ones(1, 1, 7, 9)], statistic=statistic)
+    plain = StyleObjective(extractor, content, [style], weights, statistic=statistic)
     assert masked(image)["style"].item() == pytest.approx(plain(image)["style"].item(), rel=1e-4)
 
 
-def test_under_no_mask_there_is_no_style_gradient(extractor, content, style, image):
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_under_no_mask_there_is_no_style_gradient(extractor, content, style, image, statistic):
     weights = LossWeights(0, 1, 0, **LAYERS)
     leaf = image.clone().requires_grad_(True)
-    StyleObjective(extractor, content, [style], weights, masks=[left_half()])(leaf)["style"].backward()
+    StyleObjective(extractor, content, [style], weights, masks=[left_half()], statistic=statistic)(leaf)["style"].backward()
     half = leaf.shape[3] // 2
     assert leaf.grad[..., : half - 8].abs().max() > 0
     assert leaf.grad[..., half + 8 :].abs().max() == 0
 
 
-def test_flat_images_do_not_divide_by_zero(extractor):
-    black = torch.zeros(1, 3, 48, 48)
-    losses = StyleObjective(extractor, black, [black], LossWeights(**LAYERS))(black)
+@pytest.mark.parametrize("statistic", list(TARGETS))
+def test_flat_images_do_not_divide_by_zero(extractor, statistic):
+    black = torch.zeros(1, 3, 48, 48).requires_grad_(True)
+    losses = StyleObjective(extractor, black.detach(), [black.detach()], LossWeights(**LAYERS), statistic=statistic)(black)
     assert all(math.isfinite(loss.item()) for loss in losses.values())
+    losses["total"].backward()
+    assert torch.isfinite(black.grad).all()
 
 
 def test_styles_may_differ_in_size(extractor, content, style, image):
     large = resize(style, 100)
     losses = StyleObjective(extractor, content, [style, large], LossWeights(**LAYERS))(image)
     assert torch.isfinite(losses["total"])
+
+
+def test_the_gaussian_statistic_is_the_wasserstein_distance(extractor, content, style, image):
+    losses = StyleObjective(extractor, content, [style], LossWeights(**LAYERS), statistic="gaussian")(image)
+    fx, fa, expected = extractor(image), extractor(style), 0.0
+
+    def mean_and_covariance(features):
+        mean = nstlib.feature_mean(features)
+        return mean, nstlib.feature_covariance(mean, nstlib.gram_matrix(features))
+
+    for layer, share in (("relu1_1", 0.75), ("relu2_1", 0.25)):
+        mean, covariance = mean_and_covariance(fa[layer])
+        target = mean, nstlib.matrix_root(covariance)
+        zero = nstlib.wasserstein_loss(torch.zeros_like(mean), torch.zeros_like(covariance), *target)
+        expected += share * float(nstlib.wasserstein_loss(*mean_and_covariance(fx[layer]), *target) / zero)
+    assert losses["style"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_unknown_statistic(extractor, content, style):
+    with pytest.raises(ValueError, match="statistic must be one of gram, gaussian"):
+        StyleObjective(extractor, content, [style], LossWeights(**LAYERS), statistic="median")
+
+
+# large images
+
+
+@pytest.mark.parametrize(("height", "width", "side", "margin"), [(200, 130, 64, 32), (64, 64, 64, 16), (65, 47, 32, 16)])
+def test_tiles_fill_the_image_once_and_see_their_surroundings(height, width, side, margin):
+    seen = torch.zeros(height, width)
+    for tile in cut(height, width, side, margin):
+        seen[tile.inner] += 1
+        for inner, outer, length in zip(tile.inner, tile.outer, (height, width), strict=True):
+            assert inner.start % 16 == outer.start % 16 == 0
+            assert outer.start == max(0, inner.start - margin)
+            assert outer.stop == min(length, inner.stop + margin)
+    assert (seen == 1).all()
+
+
+def test_an_image_no_larger_than_a_tile_is_one():
+    for height, width in ((64, 40), (79, 64)):  # 15 pixels more are too few for a tile
+        (tile,) = cut(height, width, 64, 32)
+        assert tile.inner == tile.outer == (slice(0, height), slice(0, width))
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("statistic", list(TARGETS))
+@pytest.mark.parametrize("masked", [False, True])
+def test_tiles_give_the_losses_and_the_gradient_of_the_whole(content, style, other, statistic, masked, pooling):
+    weights = LossWeights(2, 3, 5, {"relu1_2": 1, "relu2_2": 2}, {"relu1_1": 3, "relu3_1": 1})
+    extractor = FeatureExtractor(layers=weights.layers, pooling=pooling, precision=torch.float64).double()
+    content, style, other = (resize(x, size).double() for x, size in ((content, 151), (style, 130), (other, 100)))
+    mask = left_half().double()
+    settings = {"masks": [mask, 1 - mask]} if masked else {"blend": [0.7, 0.3]}
+    image = torch.rand(content.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def losses_and_gradient(tile):
+        objective = StyleObjective(extractor, content, [style, other], weights, statistic=statistic, tile=tile, **settings)
+        leaf = image.clone().requires_grad_(True)
+        losses = objective(leaf)
+        losses["total"].backward()
+        return len(objective.tiles), {name: loss.item() for name, loss in losses.items()}, leaf.grad
+
+    one, expected, gradient = losses_and_gradient(1024)
+    several, losses, found = losses_and_gradient(64)
+    assert one == 1
+    assert several == 6
+    assert losses == pytest.approx(expected, rel=1e-9)
+    torch.testing.assert_close(found, gradient, rtol=1e-6, atol=1e-8 * gradient.abs().max().item())
 
 
 # weights that cannot be

@@ -17,14 +17,17 @@ import pytest
 import torch
 
 import nstlib
+from nstlib import pixels as pixels_module
 from nstlib import transfer as transfer_module
 from nstlib.assets import DATA
 from nstlib.images import resize
 from nstlib.objective import LossWeights, StyleObjective
 from nstlib.pixels import DIVERGED, DivergenceError, TransferError
+from nstlib.statistics import SETTINGS
 from nstlib.transfer import StyleTransfer, pyramid, stylize
 
 SHALLOW = {
+    "statistic": "gram",
     "content_layers": {"relu2_1": 1},
     "style_layers": {"relu1_1": 1, "relu2_1": 1},
     "size": 56,
@@ -64,14 +67,39 @@ def test_objective_is_that_of_the_images_at_the_scales_size(content, style):
 def test_blend_and_masks_reach_the_objective(content, style):
     other = nstlib.load_image(DATA / "toronto.png", 64)
     blended = StyleTransfer(content, [style, other], style_blend=[0.6, 0.2], **SHALLOW).objective
-    single = [StyleTransfer(content, s, **SHALLOW).objective.regions[0].grams for s in (style, other)]
-    for layer, gram in blended.regions[0].grams.items():
-        torch.testing.assert_close(gram, 0.75 * single[0][layer] + 0.25 * single[1][layer])
+    single = [StyleTransfer(content, s, **SHALLOW).objective.regions[0].targets for s in (style, other)]
+    for layer, target in blended.regions[0].targets.items():
+        torch.testing.assert_close(target.gram, 0.75 * single[0][layer].gram + 0.25 * single[1][layer].gram)
     upper = torch.zeros(40, 40)
     upper[:10] = 1
     regions = StyleTransfer(content, [style, other], masks=[upper, 1 - upper], **SHALLOW).objective.regions
     assert [region.share for region in regions] == pytest.approx([0.25, 0.75], abs=0.02)
-    assert list(regions[0].grams) == ["relu1_1", "relu2_1"]
+    assert list(regions[0].targets) == ["relu1_1", "relu2_1"]
+
+
+def test_each_statistic_comes_with_settings_of_its_own(content, style):
+    small = {"size": 64, "steps": 2, "device": "cpu"}
+    default = StyleTransfer(content, style, **small)
+    assert (default.statistic, default.method, default.extractor.pooling) == ("gaussian", "adam", "max")
+    assert default.weights.content == SETTINGS["gaussian"]["content_weight"]
+    assert default.weights.style_layers == pytest.approx(SETTINGS["gaussian"]["style_layers"])
+    gram = StyleTransfer(content, style, statistic="gram", **small)
+    assert (gram.method, gram.extractor.pooling, gram.weights.style) == ("lbfgs", "average", 8)
+    mine = StyleTransfer(content, style, statistic="gram", optimizer="adam", content_weight=0, pooling="max", **small)
+    assert (mine.method, mine.extractor.pooling, mine.weights.content, mine.weights.style) == ("adam", "max", 0, 8)
+
+
+def test_by_default_the_style_comes_near(content, style):
+    result = stylize(content, style, size=64, steps=40, progress=False, device="cpu")
+    objective = StyleObjective(
+        nstlib.FeatureExtractor(layers=["relu1_1", "relu2_1", "relu4_2"], pooling="max"),
+        resize(content, 64),
+        [resize(style, 64)],
+        LossWeights(style_layers={"relu1_1": 1, "relu2_1": 1}),
+        statistic="gaussian",
+    )
+    before, after = (float(objective(image)["style"]) for image in (resize(content, 64), result.image))
+    assert after < 0.3 * before
 
 
 # the optimization
@@ -117,28 +145,30 @@ def test_coarse_to_fine_sizes(content, style):
 
 
 @pytest.mark.parametrize(
-    ("size", "steps", "coarsest", "expected"),
+    ("size", "steps", "coarsest", "step", "expected"),
     [
-        (512, 300, 160, [(160, 100), (286, 100), (512, 100)]),
-        (160, 10, 160, [(160, 10)]),
-        (100, 10, 160, [(100, 10)]),
-        (512, 2, 160, [(160, 1), (512, 1)]),
-        (512, 1, 160, [(512, 1)]),
-        (512, 302, 160, [(160, 100), (286, 100), (512, 102)]),
+        (512, 300, 160, 1.9, [(160, 100), (286, 100), (512, 100)]),
+        (512, 400, 128, math.sqrt(2), [(128, 80), (181, 80), (256, 80), (362, 80), (512, 80)]),
+        (160, 10, 160, 1.9, [(160, 10)]),
+        (100, 10, 160, 1.9, [(100, 10)]),
+        (512, 2, 160, 1.9, [(160, 1), (512, 1)]),
+        (512, 1, 160, 1.9, [(512, 1)]),
+        (512, 302, 160, 1.9, [(160, 100), (286, 100), (512, 102)]),
     ],
 )
-def test_pyramid(size, steps, coarsest, expected):
-    assert pyramid(size, steps, coarsest) == expected
+def test_pyramid(size, steps, coarsest, step, expected):
+    assert pyramid(size, steps, coarsest, step) == expected
 
 
+@pytest.mark.parametrize("step", [math.sqrt(2), 1.9])
 @pytest.mark.parametrize("size", [33, 200, 513, 1024, 3000])
-def test_pyramid_grows_and_ends_at_the_size(size):
-    scales = pyramid(size, 500, 160)
+def test_pyramid_grows_and_ends_at_the_size(size, step):
+    scales = pyramid(size, 500, 160, step)
     sizes = [s for s, _ in scales]
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == size
     assert sum(n for _, n in scales) == 500
-    assert all(b / a < 2 for a, b in itertools.pairwise(sizes))
+    assert all(b / a < step + 0.01 for a, b in itertools.pairwise(sizes))
 
 
 def test_stepping_on_after_the_last_step(content, style):
@@ -420,6 +450,7 @@ class Poisoned(torch.nn.Module):
         super().__init__()
         self.extractor, self.calls = extractor, calls
         self.arch, self.pooling, self.precision = extractor.arch, extractor.pooling, extractor.precision
+        self.strides, self.reach = extractor.strides, extractor.reach
 
     def forward(self, image):
         self.calls -= 1
@@ -439,13 +470,20 @@ def test_nan_is_noticed_and_the_best_image_kept(content, style, optimizer, monke
     assert not torch.equal(result.image, resize(content, 56))
 
 
-def test_growth_beyond_bounds_is_noticed(content, style):
+def test_growth_beyond_bounds_is_noticed(content, style, monkeypatch):
+    monkeypatch.setattr(pixels_module, "LEAST", 0.0)
     settings = {**SHALLOW, "coarsest": 56, "style_weight": 1e-6}
     transfer = StyleTransfer(content, style, optimizer="adam", tv_weight=0, **settings)
     transfer.optimizer.first_total = 1e-9
     with pytest.raises(DivergenceError, match=f"step .*{DIVERGED:g}"):
         [transfer.step() for _ in range(8)]
     assert torch.isfinite(transfer.best).all()
+
+
+def test_a_perfect_beginning_is_no_sign_of_divergence(style):
+    result = stylize(style, style, size=64, steps=6, progress=False, device="cpu")
+    assert result.diverged is None
+    assert len(result.history) == 6
 
 
 @pytest.mark.parametrize(

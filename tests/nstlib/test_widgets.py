@@ -19,7 +19,7 @@ from nstlib.assets import asset_path
 from nstlib.images import ImageError
 from nstlib.widgets import ColorizeLab, StyleLab
 from nstlib.widgets.base import picture
-from nstlib.widgets.style import CURVE, loss_curve
+from nstlib.widgets.style import CURVE, PAINTINGS, loss_curve
 
 PATIENCE = 20.0  # seconds
 SMALL = {"size": 64, "steps": 6, "steps_per_press": 2}
@@ -136,7 +136,7 @@ def test_every_control_is_labelled(style_lab):
         return [c for child in children for c in controls(child)] if children else [widget]
 
     found = [c for c in controls(style_lab) if hasattr(c, "description") and not type(c).__name__.startswith("HTML")]
-    assert len(found) == 17
+    assert len(found) == 18
     assert all(control.description for control in found)
 
 
@@ -327,6 +327,23 @@ def test_an_emptied_upload_changes_nothing(style_lab):
     old = style_lab.painting
     style_lab.upload("content", {"new": ()})
     assert style_lab.painting is old
+
+
+def test_the_menu_changes_the_style_image_and_gives_the_first_one_back(style_lab):
+    before = dict(style_lab.images)
+    style_lab.menu.value = "The Starry Night"
+    assert message(style_lab) == ""
+    assert torch.equal(style_lab.images["style"], nstlib.load_image(nstlib.asset_path("starry-night")))
+    assert style_lab.images["content"] is before["content"]
+    style_lab.start(steps=1)
+    wait_until(lambda: steps(style_lab) == 1)
+    style_lab.menu.value = "as given"
+    assert style_lab.images["style"] is before["style"]
+
+
+@pytest.mark.parametrize("name", PAINTINGS.values())
+def test_every_painting_of_the_menu_is_there(name):
+    assert nstlib.asset_path(name).is_file()
 
 
 def test_save_never_overwrites(style_lab, folder):
