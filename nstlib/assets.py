@@ -32,7 +32,12 @@ class Asset:
     licence: str
 
 
-_DETAILS = "usr/share/gcompris-qt/rcc/details.rcc/gcompris/src/activities/details/resource/image/"  # a Qt resource file
+def _van_gogh(file: str, sha256: str, origin: str) -> Asset:
+    return Asset(file, sha256, f"Debian package {origin}", "public domain (Vincent van Gogh, died 1890)")
+
+
+# details.rcc is a Qt resource file; what follows is the path inside
+_DETAILS = "gcompris-qt-data 3.1-2: usr/share/gcompris-qt/rcc/details.rcc/gcompris/src/activities/details/resource/image/"
 ASSETS: dict[str, Asset] = {
     "scream": Asset(
         file="scream.jpg",
@@ -40,29 +45,25 @@ ASSETS: dict[str, Asset] = {
         origin="Debian package darknet 0.0.0+git20180914.61c9d02e-2+b4: usr/share/darknet/data/scream.jpg",
         licence="public domain (Edvard Munch, died 1944)",
     ),
-    "starry-night": Asset(
-        file="starry-night.jpg",
-        sha256="4701483075b5fa87e9adc56b029657ba034d73628308c80d644e707410c1e19d",
-        origin="Debian package opencv-doc 4.6.0+dfsg-12: usr/share/doc/opencv-doc/examples/data/starry_night.jpg",
-        licence="public domain (Vincent van Gogh, died 1890)",
+    "starry-night": _van_gogh(
+        "starry-night.jpg",
+        "4701483075b5fa87e9adc56b029657ba034d73628308c80d644e707410c1e19d",
+        "opencv-doc 4.6.0+dfsg-12: usr/share/doc/opencv-doc/examples/data/starry_night.jpg",
     ),
-    "cafe-terrace": Asset(
-        file="cafe-terrace.webp",
-        sha256="cd41f9e0ad142148fc4dbb86bd98641cd56c7be95b650131066aaaa3e1d52957",
-        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Gogh4_background.webp",
-        licence="public domain (Vincent van Gogh, died 1890)",
+    "cafe-terrace": _van_gogh(
+        "cafe-terrace.webp",
+        "cd41f9e0ad142148fc4dbb86bd98641cd56c7be95b650131066aaaa3e1d52957",
+        f"{_DETAILS}Gogh4_background.webp",
     ),
-    "church-at-auvers": Asset(
-        file="church-at-auvers.webp",
-        sha256="6605f1dd5519ecd1e66220343dd27c3873f72a52b4c91f041e80c698554b9093",
-        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Eglise_dAuvers-sur-Oise_background.webp",
-        licence="public domain (Vincent van Gogh, died 1890)",
+    "church-at-auvers": _van_gogh(
+        "church-at-auvers.webp",
+        "6605f1dd5519ecd1e66220343dd27c3873f72a52b4c91f041e80c698554b9093",
+        f"{_DETAILS}Eglise_dAuvers-sur-Oise_background.webp",
     ),
-    "night-cafe": Asset(
-        file="night-cafe.webp",
-        sha256="ce4d535bc04fb59a177873a1b3ed7a2edeb81af82ede5e28d85fad82533ba33b",
-        origin=f"Debian package gcompris-qt-data 3.1-2: {_DETAILS}Van_Gogh_The_Night_Cafe_background.webp",
-        licence="public domain (Vincent van Gogh, died 1890)",
+    "night-cafe": _van_gogh(
+        "night-cafe.webp",
+        "ce4d535bc04fb59a177873a1b3ed7a2edeb81af82ede5e28d85fad82533ba33b",
+        f"{_DETAILS}Van_Gogh_The_Night_Cafe_background.webp",
     ),
     "washington": Asset(
         file="washington.jpg",

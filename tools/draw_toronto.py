@@ -57,8 +57,7 @@ def blend(base: np.ndarray, color: np.ndarray, alpha: np.ndarray | float) -> np.
 
 
 def sky() -> np.ndarray:
-    y, x = np.mgrid[0:SHORE, 0:W] / SHORE
-    x = x * SHORE / W
+    y = np.mgrid[0:SHORE, 0:W][0] / SHORE
     base = gradient(
         y + 0.05 * (noise((SHORE, W), (500, 1500), 3) - 0.5),
         [(0, "1f5fb8"), (0.3, "3f83d2"), (0.6, "74aae6"), (0.85, "abcdf0"), (1, "cfe2f4")],
