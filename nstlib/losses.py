@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nstlib.arguments import shown
+from nstlib.arguments import choice, shown
 from nstlib.arguments import weight as checked_weight
-from nstlib.edges import gradient
 from nstlib.vgg import FeatureExtractor
 
 
@@ -63,10 +62,7 @@ def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         weighted, total = f, f.shape[1]
     else:
-        batch, _, *size = features.shape
-        if mask.shape not in ((1, 1, *size), (batch, 1, *size)):
-            raise ValueError(f"features of shape {tuple(features.shape)} do not go with a mask of shape {tuple(mask.shape)}")
-        m = mask.to(f.dtype).permute(0, 2, 3, 1).flatten(1, 2)
+        m = _checked_mask(mask, features).to(f.dtype).permute(0, 2, 3, 1).flatten(1, 2)
         weighted, total = f * m, _full(m).sum(dim=1, keepdim=True).clamp_min(1e-8)
     # image by image: the batched product is ten times slower in bfloat16 on a CPU
     return _full(torch.stack([w.mT @ x for w, x in zip(weighted, f, strict=True)])) / total
@@ -101,11 +97,14 @@ def feature_mean(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Returns:
         Shape (B, N).
+
+    Raises:
+        ValueError: the mask does not have the features' size.
     """
     f = _full(features)
     if mask is None:
         return f.mean(dim=(2, 3))
-    return (f * mask).sum(dim=(2, 3)) / _full(mask).sum(dim=(2, 3)).clamp_min(1e-8)
+    return (f * _checked_mask(mask, features)).sum(dim=(2, 3)) / _full(mask).sum(dim=(2, 3)).clamp_min(1e-8)
 
 
 def feature_covariance(mean: Tensor, gram: Tensor) -> Tensor:
@@ -216,20 +215,52 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def image_gradient_loss(fake: Tensor, real: Tensor) -> Tensor:
     r"""Mean distance of the image gradients: :math:`\mathbb{E}\,|\nabla_{fake} - \nabla_{real}|`.
 
-    The gradient is Sobel's, divided by 4, so that a step of height 1 has gradient 1. Both derivatives are compared with their
-    signs. The magnitude alone is the same whether an edge goes up or down, and networks trained on it collapsed.
+    The gradient is the difference of neighboring pixels, down and to the right, in every channel. Both are compared with their
+    signs. The magnitude alone is the same whether an edge goes up or down, and networks trained on it collapsed. (Sobel's
+    derivatives smooth across the edge, and do not see a checkerboard of single pixels.)
     Not in the poster. Source: M. Mathieu, C. Couprie, Y. LeCun, "Deep multi-scale video prediction beyond mean square error",
     ICLR 2016, section 3.2 (theirs compares absolute differences of neighboring pixels).
 
     Args:
-        fake, real: shape (B, 1, H, W), any range.
+        fake, real: shape (B, C, H, W), any range.
 
     Raises:
         ValueError: the shapes differ.
     """
-    if fake.shape != real.shape:
-        raise ValueError(f"fake and real have different shapes: {tuple(fake.shape)} and {tuple(real.shape)}")
-    return (torch.cat(gradient(_full(fake))) / 4 - torch.cat(gradient(_full(real))) / 4).abs().mean()
+    difference = _difference(fake, real)
+    return (difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()) / 2
+
+
+def color_loss(fake: Tensor, real: Tensor, side: int = 2) -> Tensor:
+    r"""L1 distance of means over squares of ``side`` x ``side`` pixels: colors on the whole, and no pixel held to its value.
+
+    Not in the poster. It stands beside a perceptual loss, which says little about colors.
+
+    Args:
+        fake, real: shape (B, C, H, W), any range. A last row or column that fills no square is left out.
+        side: of the squares, in pixels.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return F.avg_pool2d(_difference(fake, real), side).abs().mean()
+
+
+def feature_distance(features: Tensor, target: Tensor) -> Tensor:
+    r"""L1 distance of features, as a share of the target's mean activation: :math:`\sum|F - P| / \sum|P|`.
+
+    Unlike Eq. (1)'s squares it sees small differences, too, and layers with large and with small activations count alike.
+    Not in the poster. Source: K. Nazeri, E. Ng, T. Joseph, F. Qureshi, M. Ebrahimi, "EdgeConnect", 2019 (arXiv 1901.00212),
+    section 3.2, takes L1 distances of VGG's features; theirs are not divided by the activation.
+
+    Args:
+        features: F, of the image being made, shape (B, N, H, W).
+        target: P, same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return _difference(features, target).abs().mean() / _full(target).abs().mean().clamp_min(1e-8)
 
 
 class PerceptualLoss(nn.Module):
@@ -241,15 +272,17 @@ class PerceptualLoss(nn.Module):
     Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016 (Eq. 2). Averaged over the batch.
 
     The embedded VGG-16 works on values from 0 to 255, so the loss is large: 10^4 to 10^6 for unlike images. Beside a loss on
-    pixels, such as L1, begin with weights around 1e-5.
+    pixels, such as L1, begin with weights around 1e-5. With ``distance="l1"``, a layer's content loss is ``feature_distance``
+    instead, about 0 to 2.
 
     Args:
         content: layer name -> weight c_l.
         style: layer name -> weight s_l.
+        distance: of the content losses: "squared", as above, or "l1".
         arch, weights, pooling, precision: as in ``FeatureExtractor``.
 
     Raises:
-        ValueError: no mapping, no layer at all, a weight that is negative or not finite, or an argument that
+        ValueError: no mapping, no layer at all, a weight that is negative or not finite, no such distance, or an argument that
             ``FeatureExtractor`` refuses.
     """
 
@@ -258,6 +291,7 @@ class PerceptualLoss(nn.Module):
         content: Mapping[str, float],
         style: Mapping[str, float] | None = None,
         *,
+        distance: str = "squared",
         arch: str = "vgg16",
         weights: str | None = "imagenet",
         pooling: str = "max",
@@ -268,6 +302,7 @@ class PerceptualLoss(nn.Module):
             if not isinstance(layers, Mapping):
                 raise ValueError(f"{kind} must map names of layers to weights, as {{'relu3_3': 1}}, not {shown(layers)}")
         self.content, self.style = dict(content), dict(style or {})
+        self.distance = choice(distance, "distance", ("squared", "l1"))
         for kind, layers in (("content", self.content), ("style", self.style)):
             for layer, weight in layers.items():
                 layers[layer] = checked_weight(weight, f"{kind}[{layer!r}]")
@@ -293,10 +328,26 @@ class PerceptualLoss(nn.Module):
             targets = self.extractor(target)
         loss = image.new_zeros(())
         for layer, weight in self.content.items():
-            loss = loss + weight * content_loss(features[layer], targets[layer]) / features[layer][0].numel()
+            if self.distance == "l1":
+                loss = loss + weight * feature_distance(features[layer], targets[layer])
+            else:
+                loss = loss + weight * content_loss(features[layer], targets[layer]) / features[layer].numel()
         for layer, weight in self.style.items():
-            loss = loss + weight * style_loss(gram_matrix(features[layer]), gram_matrix(targets[layer]))
-        return loss / image.shape[0]
+            loss = loss + weight * style_loss(gram_matrix(features[layer]), gram_matrix(targets[layer])) / len(image)
+        return loss
+
+
+def _checked_mask(mask: Tensor, features: Tensor) -> Tensor:
+    batch, _, *size = features.shape
+    if mask.shape not in ((1, 1, *size), (batch, 1, *size)):
+        raise ValueError(f"features of shape {tuple(features.shape)} do not go with a mask of shape {tuple(mask.shape)}")
+    return mask
+
+
+def _difference(x: Tensor, target: Tensor) -> Tensor:
+    if x.shape != target.shape:
+        raise ValueError(f"the shapes differ: {tuple(x.shape)} and {tuple(target.shape)}")
+    return _full(x) - _full(target)
 
 
 def _full(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The networks: a U-Net generator and a PatchGAN discriminator for the colorization GAN, and CycleGAN's generator.
+"""The networks: a U-Net generator, a PatchGAN discriminator, and CycleGAN's small network from colors to lines.
 
 The first two follow K. Nazeri, E. Ng, M. Ebrahimi, "Image Colorization Using Generative Adversarial Networks", 2018, section 3,
 and the code published with it: 4 x 4 kernels, batch norm, ``width`` 64. Ours start from He's initial weights; theirs from
@@ -171,58 +171,28 @@ class PatchGAN(nn.Module):
         return self.layers(F.pixel_unshuffle(x, self.fold))
 
 
-class ResNetGenerator(nn.Module):
-    """CycleGAN's generator: two halvings, residual blocks, two doublings; instance norm, reflected borders.
-
-    Source: J.-Y. Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV 2017,
-    appendix 7.2: c7s1-64, d128, d256, R256 x 6 (at 128 pixels; x 9 at 256), u128, u64, c7s1-3, at width 64.
-
-    Two departures, for short trainings. The paper's u are transposed convolutions, which leave a checkerboard; here pixels are
-    repeated and convolved (A. Odena, V. Dumoulin, C. Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016). The paper
-    ends in tanh, and its quarter-size features blurred lines beyond recognition; here the network predicts a residual,
-    out = x + f(x) (K. Zhang et al., "Beyond a Gaussian Denoiser", TIP 2017).
+class LineNetwork(nn.Module):
+    """Colors to line-art: five 3 x 3 convolutions, which see 11 pixels, about what an edge operator sees.
 
     Args:
-        width: channels of the first layer.
-        blocks: residual blocks.
-        channels: of image and result.
+        width: channels between them.
+        in_channels: of the image.
     """
 
-    def __init__(self, width: int = 64, blocks: int = 6, channels: int = 3):
+    def __init__(self, width: int = 32, in_channels: int = 3):
         super().__init__()
-        self.layers = nn.Sequential(
-            *_normed(nn.Conv2d(channels, width, kernel_size=7, padding=3, padding_mode="reflect")),
-            *_normed(nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1)),
-            *_normed(nn.Conv2d(2 * width, 4 * width, kernel_size=3, stride=2, padding=1)),
-            *(ResidualBlock(4 * width) for _ in range(blocks)),
-            nn.Upsample(scale_factor=2),
-            *_normed(nn.Conv2d(4 * width, 2 * width, kernel_size=3, padding=1, padding_mode="reflect")),
-            nn.Upsample(scale_factor=2),
-            *_normed(nn.Conv2d(2 * width, width, kernel_size=3, padding=1, padding_mode="reflect")),
-            nn.Conv2d(width, channels, kernel_size=7, padding=3, padding_mode="reflect"),
-        )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        widths = [in_channels, width, width, width, width]
+        layers = [
+            layer
+            for a, b in itertools.pairwise(widths)
+            for layer in (nn.Conv2d(a, b, kernel_size=3, padding=1, padding_mode="replicate"), nn.LeakyReLU(0.2, inplace=True))
+        ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, kernel_size=3, padding=1, padding_mode="replicate"))
+        _initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, channels, H, W), any H and W from 8 pixels on, to the same shape, mostly in [-1, 1]."""
-        height, width = image.shape[2:]
-        return image + self.layers(_pad(image, 4))[:, :, :height, :width]
-
-
-class ResidualBlock(nn.Module):
-    """x + f(x), f two 3 x 3 convolutions. Source: K. He et al., CVPR 2016."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        first, second = (nn.Conv2d(channels, channels, kernel_size=3, padding=1, padding_mode="reflect") for _ in range(2))
-        self.layers = nn.Sequential(*_normed(first), second, nn.InstanceNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to the same shape."""
-        return x + self.layers(x)
+        """(B, in_channels, H, W), any H and W, to logits of white, (B, 1, H, W)."""
+        return self.layers(image)
 
 
 def _pad(images: Tensor, multiple: int) -> Tensor:
@@ -231,10 +201,6 @@ def _pad(images: Tensor, multiple: int) -> Tensor:
     if height % multiple == width % multiple == 0:
         return images  # padding by nothing would copy them
     return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-
-
-def _normed(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
-    return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU(inplace=True)
 
 
 def _down(in_channels: int, out_channels: int, stride: int = 2, batch_norm: bool = True) -> nn.Sequential:

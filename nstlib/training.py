@@ -134,13 +134,13 @@ class Trainer:
         """Whether now is the turn of what is done once in ``every`` steps."""
         return self.step % every == 0
 
-    def frozen_discriminator(self, *images: Any) -> Tensor:
-        """The discriminator's logits, with gradients for the images and none for its weights."""
-        discriminator = self.model.discriminator.requires_grad_(False)
+    def frozen(self, network: nn.Module, *inputs: Any) -> Tensor:
+        """What a network of the model gives, in single precision, with gradients for its inputs and none for its weights."""
+        network.requires_grad_(False)
         with self.fabric.autocast():
-            logits = discriminator(*images)
-        discriminator.requires_grad_(True)
-        return logits.float()
+            output = network(*inputs)
+        network.requires_grad_(True)
+        return output.float()
 
     def update_discriminator(self, loss: Tensor) -> None:
         """Take a step down the discriminator's loss."""

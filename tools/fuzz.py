@@ -75,7 +75,7 @@ class Fuzz:
         recipe = nstlib.ColorizerRecipe(width=4, epochs=1, batch_size=2)
         conditions = ["grayscale", nstlib.Condition("canny", supersample=2), "xdog", "mixed", "given"]
         self.models = [nstlib.Colorizer(condition, 16, recipe=recipe) for condition in conditions]
-        self.cycle = nstlib.CycleGAN("canny", 16, recipe=nstlib.CycleRecipe(width=4, blocks=1, batch_size=2, pool=2))
+        self.cycle = nstlib.CycleGAN("canny", 16, recipe=nstlib.CycleRecipe(width=4, fold=1, batch_size=2, pool=2))
         self.models.append(self.cycle)
         self.content, self.style = torch.rand(1, 3, 44, 36), torch.rand(1, 3, 40, 50)
 

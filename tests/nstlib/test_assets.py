@@ -63,7 +63,7 @@ def test_readme_and_assets_agree():
     assert list(table) == [asset.file for asset in ASSETS.values()]
     for asset in ASSETS.values():
         row = table[asset.file]
-        assert (row["origin"], row["licence"], row["SHA-256"]) == (asset.origin, asset.licence, asset.sha256)
+        assert (row["origin"], row["license"], row["SHA-256"]) == (asset.origin, asset.license, asset.sha256)
         assert row["size"] == f"{(DATA / asset.file).stat().st_size / 1e6:.1f} MB", asset.file
         assert row["what it is"]
 

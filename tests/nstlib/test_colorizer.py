@@ -2,16 +2,14 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
-import scipy.ndimage
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
 from nstlib import AnimeFrames, Colorizer, ColorizerRecipe
 from nstlib.color import scaled_lab_to_rgb
-from nstlib.colorizer import PERCEPTUAL_LAYERS, RECIPES
-from nstlib.losses import PerceptualLoss
+from nstlib.colorizer import PERCEPTUAL_LOSSES, RECIPES
+from nstlib.losses import PerceptualLoss, color_loss, image_gradient_loss
 from nstlib.training import Trainer
 
 TINY = ColorizerRecipe(width=4, epochs=2, batch_size=4, generator_lr=2e-3, discriminator_lr=2e-4)
@@ -157,19 +155,19 @@ def test_losses_of_the_steps_that_had_them_are_on_record(frames):
         assert entry[name] == pytest.approx(sum(values) / len(values), rel=1e-5)
 
 
-def test_perceptual_and_gradient_losses_are_those_of_the_images(batch, frames, fabric):
-    model, again = (tiny(perceptual_weight=1.0, gradient_weight=1.0, dropout=0.0) for _ in range(2))
+@pytest.mark.parametrize("distance", PERCEPTUAL_LOSSES)
+def test_losses_beyond_the_posters_are_those_of_the_images(batch, frames, fabric, distance):
+    settings = {f"{name}_weight": 1.0 for name in ("perceptual", "gradient", "color")}
+    settings |= {"perceptual_distance": distance, "perceptual_frames": 3}
+    model, again = (tiny(**settings, dropout=0.0) for _ in range(2))
     condition, real = again.inputs(batch)
     fake = again.generator.train()(condition).detach()
     losses = model.training_step(batch, Trainer(model, frames, fabric=fabric))
-    images = (scaled_lab_to_rgb(image, clip=False) for image in (fake, real))
-    assert losses["perceptual"].item() == pytest.approx(PerceptualLoss(PERCEPTUAL_LAYERS)(*images).item(), rel=0.02)
-    lightness = [image[:, 0].double().numpy() for image in (fake, real)]
-    gradients = [
-        np.stack([scipy.ndimage.sobel(channel, axis, mode="nearest") / 4 for channel in image for axis in (0, 1)])
-        for image in lightness
-    ]
-    assert losses["gradient"].item() == pytest.approx(np.abs(gradients[0] - gradients[1]).mean(), rel=1e-3)
+    images = (scaled_lab_to_rgb(image[:3], clip=False) for image in (fake, real))
+    expected = PerceptualLoss(**PERCEPTUAL_LOSSES[distance])(*images).item()
+    assert losses["perceptual"].item() == pytest.approx(expected, rel=0.02)
+    assert losses["gradient"].item() == pytest.approx(image_gradient_loss(fake, real).item(), rel=1e-3)
+    assert losses["color"].item() == pytest.approx(color_loss(fake, real).item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("alone", sorted(TINY.weights))

@@ -258,7 +258,7 @@ def test_training_goes_on_after_an_interruption_to_the_same_bits(condition, tmp_
 )
 @pytest.mark.parametrize("kind", [Colorizer, CycleGAN])
 def test_frames_that_are_kept_with_another_condition_are_refused(kind, kept, models, fabric):
-    recipe = RECIPE if kind is Colorizer else CycleRecipe(width=4, blocks=0, epochs=1, batch_size=4, pool=8)
+    recipe = RECIPE if kind is Colorizer else CycleRecipe(width=4, fold=1, epochs=1, batch_size=4, pool=8)
     shots = AnimeFrames("train", 16, 4)
     with pytest.raises(ImageError, match="condition"):
         kind(models, 16 // models.supersample, recipe=recipe).fit(CachedFrames(shots, kept), fabric=fabric, progress=False)

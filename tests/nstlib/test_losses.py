@@ -13,9 +13,11 @@ from torch import nn
 from nstlib.losses import (
     PerceptualLoss,
     adversarial_loss,
+    color_loss,
     content_loss,
     discriminator_loss,
     feature_covariance,
+    feature_distance,
     feature_mean,
     gram_matrix,
     image_gradient_loss,
@@ -355,10 +357,11 @@ def test_style_loss_refuses_many_targets_for_one_image(f):
         style_loss(gram_matrix(f[:1]), gram_matrix(f))
 
 
+@pytest.mark.parametrize("statistic", [gram_matrix, feature_mean])
 @pytest.mark.parametrize("shape", [(H, W), (1, H, W), (1, 1, W, H), (1, 1, 1, 1), (1, N, H, W), (B + 1, 1, H, W), (1, 1, M, 1)])
-def test_gram_matrix_refuses_other_masks(f, shape):
+def test_other_masks_are_refused(f, shape, statistic):
     with pytest.raises(ValueError, match=re.escape(str(shape))):
-        gram_matrix(f, torch.ones(shape))
+        statistic(f, torch.ones(shape))
 
 
 # --- Eq. (4) and (5), on logits --------------------------------------------------------------------------------------
@@ -455,26 +458,49 @@ def step_image(before=0.0, after=1.0):
     return image
 
 
-def test_image_gradient_loss_is_the_mean_distance_of_sobels_derivatives():
-    fake, real = gray_images(0), gray_images(1)
-    distances = [
-        np.abs(scipy.ndimage.sobel(f, axis, mode="nearest") - scipy.ndimage.sobel(r, axis, mode="nearest")) / 4
-        for f, r in zip(fake[:, 0].numpy(), real[:, 0].numpy(), strict=True)
-        for axis in (0, 1)
-    ]
+def test_image_gradient_loss_is_the_mean_distance_of_the_differences_of_neighbors():
+    fake, real = gray_images(0).repeat(1, 3, 1, 1), torch.cat([gray_images(seed) for seed in (1, 2, 3)], dim=1)
+    distances = [np.abs(np.diff(fake.numpy(), axis=axis) - np.diff(real.numpy(), axis=axis)).mean() for axis in (2, 3)]
     assert image_gradient_loss(fake, real).item() == pytest.approx(np.mean(distances), rel=1e-12)
 
 
 def test_a_step_of_height_1_has_the_gradient_1():
-    # in 2 of 16 columns, and in one of the two derivatives
+    # at 1 of 15 places, and in one of the two directions
     flat = torch.full_like(step_image(), 0.3)
-    assert image_gradient_loss(step_image(), flat).item() == pytest.approx(1 * 2 / 16 / 2, rel=1e-12)
-    assert image_gradient_loss(step_image().mT, flat.mT).item() == pytest.approx(1 * 2 / 16 / 2, rel=1e-12)
+    assert image_gradient_loss(step_image(), flat).item() == pytest.approx(1 / 15 / 2, rel=1e-12)
+    assert image_gradient_loss(step_image().mT, flat.mT).item() == pytest.approx(1 / 15 / 2, rel=1e-12)
+
+
+def test_the_image_gradient_loss_sees_a_checkerboard_and_the_color_loss_does_not():
+    board = torch.tensor([[0.0, 1], [1, 0]], dtype=torch.float64).repeat(3, 4)[None, None]
+    gray = torch.full_like(board, 0.5)
+    assert image_gradient_loss(board, gray) == 1
+    assert color_loss(board, gray) == 0
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_color_loss_is_the_l1_distance_of_means_over_squares(side):
+    fake, real = gray_images(0), gray_images(1)
+    rows, columns = 6 // side * side, 9 // side * side
+    means = [
+        image[:, 0, :rows, :columns].numpy().reshape(2, rows // side, side, columns // side, side).mean((2, 4))
+        for image in (fake, real)
+    ]
+    assert color_loss(fake, real, side).item() == pytest.approx(np.abs(means[0] - means[1]).mean(), rel=1e-12)
+
+
+def test_feature_distance_is_a_share_of_the_targets_activation():
+    features, target = gray_images(0), gray_images(1)
+    expected = np.abs(features.numpy() - target.numpy()).sum() / target.numpy().sum()
+    assert feature_distance(features, target).item() == pytest.approx(expected, rel=1e-12)
+    assert feature_distance(1000 * features, 1000 * target).item() == pytest.approx(expected, rel=1e-12)
+    assert feature_distance(torch.zeros_like(target), target) == 1
+    assert feature_distance(torch.zeros_like(target), torch.zeros_like(target)) == 0, "a layer that never fires"
 
 
 def test_an_inverted_edge_is_not_the_same():
     up, down = step_image(0.0, 1.0), step_image(1.0, 0.0)
-    assert image_gradient_loss(down, up).item() == pytest.approx(2 * 2 / 16 / 2, rel=1e-12)
+    assert image_gradient_loss(down, up).item() == pytest.approx(2 / 15 / 2, rel=1e-12)
     assert image_gradient_loss(down, up) > image_gradient_loss(torch.zeros_like(up), up)
 
 
@@ -497,10 +523,11 @@ def test_the_image_gradient_loss_is_taken_in_single_precision(dtype):
     assert found.item() == pytest.approx(image_gradient_loss(fake.double(), real.double()).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("loss", [image_gradient_loss, color_loss, feature_distance])
 @pytest.mark.parametrize("shape", [(1, 1, 6, 9), (2, 1, 6, 8), (2, 1, 9, 6), (2, 6, 9), (2, 2, 6, 9)])
-def test_image_gradient_loss_refuses_other_shapes(shape):
+def test_losses_of_two_images_refuse_other_shapes(loss, shape):
     with pytest.raises(ValueError, match=rf"\(2, 1, 6, 9\).*{re.escape(str(shape))}"):
-        image_gradient_loss(gray_images(0), torch.zeros(shape))
+        loss(gray_images(0), torch.zeros(shape))
 
 
 # --- PerceptualLoss --------------------------------------------------------------------------------------------------
@@ -531,6 +558,17 @@ def test_perceptual_loss_is_zero_for_the_same_image_and_positive_for_another(per
     assert perceptual(a, a) == 0
     assert perceptual(a, b) > 0
     assert perceptual(a, b).shape == ()
+
+
+def test_with_l1_distances_perceptual_loss_is_their_weighted_sum(pair):
+    loss = PerceptualLoss({"relu1_2": 0.5, "relu2_2": 2.0}, distance="l1")
+    batch = torch.cat([pair[0], pair[1]]), torch.cat([pair[1], pair[1]])
+    features, targets = (loss.extractor(images) for images in batch)
+    expected = 0.5 * feature_distance(features["relu1_2"], targets["relu1_2"])
+    expected = expected + 2 * feature_distance(features["relu2_2"], targets["relu2_2"])
+    torch.testing.assert_close(loss(*batch), expected)
+    with pytest.raises(ValueError, match="distance must be one of squared, l1"):
+        PerceptualLoss({"relu1_2": 1.0}, distance="l2")
 
 
 @pytest.mark.parametrize(("content", "style"), [(CONTENT, None), ({}, STYLE)])

@@ -22,7 +22,7 @@ from nstlib.model import METADATA, ColorizationModel
 from nstlib.upsampling import guided_upsample
 
 COLORIZER = ColorizerRecipe(width=4, epochs=1, batch_size=4, dropout=0.5)
-CYCLE = CycleRecipe(width=4, blocks=1, epochs=1, batch_size=4, pool=8)
+CYCLE = CycleRecipe(width=4, fold=1, epochs=1, batch_size=4, pool=8)
 OLD_METADATA = "nstlib.Colorizer"  # the key in files of the first version
 MEASURES = {"accuracy", "accuracy_5", "accuracy_ab", "accuracy_ab_5", "psnr", "ssim"}
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nstlib.networks import PatchGAN, ResidualBlock, ResNetGenerator, UNet
+from nstlib.networks import LineNetwork, PatchGAN, UNet
 
 
 def noise(*shape, seed=0):
@@ -448,42 +448,6 @@ def test_folded_the_discriminator_sees_every_pixel():
     assert image.grad.abs().min() > 0
 
 
-# --- CycleGAN's generator --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("blocks", [6, 9])
-def test_resnet_generator_is_the_papers(blocks):
-    with torch.device("meta"):
-        network = ResNetGenerator(64, blocks)
-    found = convolutions(network)
-    assert [layer.out_channels for layer in found] == [64, 128, 256, *[256] * (2 * blocks), 128, 64, 3]
-    assert [layer.kernel_size[0] for layer in found] == [7, 3, 3, *[3] * (2 * blocks), 3, 3, 7]
-    assert [layer.stride[0] for layer in found] == [1, 2, 2, *[1] * (2 * blocks), 1, 1, 1]
-    assert sum(isinstance(layer, nn.Upsample) for layer in network.modules()) == 2  # the paper transposes
-    assert sum(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules()) == len(found) - 1
-    assert sum(p.numel() for p in network.parameters()) == {6: 7_837_699, 9: 11_378_179}[blocks]
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (8, 64)])
-def test_resnet_generator_keeps_the_size(shape):
-    assert ResNetGenerator(4, 2)(noise(2, 3, *shape)).shape == (2, 3, *shape)
-
-
-def test_resnet_generator_adds_to_what_it_is_given():
-    network, x = ResNetGenerator(4, 2), noise(1, 3, 17, 30)
-    nn.init.zeros_(network.layers[-1].weight)
-    assert torch.equal(network(x), x)
-    nn.init.ones_(network.layers[-1].bias)
-    assert torch.allclose(network(x), x + 1)
-
-
-def test_residual_block_adds_to_what_it_is_given():
-    block, x = ResidualBlock(8), noise(1, 8, 6, 6)
-    for parameter in block.parameters():
-        nn.init.zeros_(parameter)
-    assert torch.equal(block(x), x)
-
-
 def test_spectral_norm_takes_the_place_of_batch_norm():
     torch.manual_seed(0)
     network = PatchGAN(8, fold=2, halvings=2, norm="spectral")
@@ -495,3 +459,19 @@ def test_spectral_norm_takes_the_place_of_batch_norm():
         assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=0.05)
     with pytest.raises(ValueError, match="norm must be one of batch, spectral"):
         PatchGAN(8, norm="layer")
+
+
+# --- CycleGAN's way back ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (1, 5)])
+def test_line_network_keeps_the_size(shape):
+    assert LineNetwork(4)(noise(2, 3, *shape)).shape == (2, 1, *shape)
+
+
+def test_line_network_sees_11_pixels():
+    torch.manual_seed(0)
+    image = noise(1, 3, 31, 31).requires_grad_()
+    LineNetwork(8)(image)[0, 0, 15, 15].backward()
+    rows = image.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten().tolist()
+    assert rows == list(range(10, 21))

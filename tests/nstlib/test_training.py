@@ -18,11 +18,12 @@ import torch
 from nstlib import AnimeFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe, ImageError, ModelError
 from nstlib.datasets import SAMPLE
 from nstlib.devices import default_fabric
+from nstlib.networks import PatchGAN
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import Trainer
 
 TINY = ColorizerRecipe(width=4, epochs=2, batch_size=4, generator_lr=2e-3, discriminator_lr=2e-4)
-TINY_CYCLE = CycleRecipe(width=4, blocks=0, epochs=2, batch_size=4, pool=8)
+TINY_CYCLE = CycleRecipe(width=4, fold=1, epochs=2, batch_size=4, pool=8)
 
 
 def tiny(condition="grayscale", seed=0, **changes):
@@ -151,12 +152,12 @@ def test_an_epoch_without_a_turn_of_the_discriminator_has_no_loss_of_it(frames, 
         assert [bool(row["discriminator"]) for row in csv.DictReader(file)] == [True, False, False, True]
 
 
-def test_the_frozen_discriminator_gives_gradients_to_images_alone(batch, frames, fabric):
+def test_a_frozen_network_gives_gradients_to_images_alone(batch, frames, fabric):
     model = tiny()
     trainer = Trainer(model, frames, fabric=fabric)
     condition, colors = model.inputs(batch)
     leaf = colors.clone().requires_grad_(True)
-    logits = trainer.frozen_discriminator(condition, leaf)
+    logits = trainer.frozen(model.discriminator, condition, leaf)
     assert torch.equal(logits, model.discriminator(condition, colors))
     logits.sum().backward()
     assert leaf.grad.abs().max() > 0
@@ -473,10 +474,11 @@ def test_each_model_has_its_own_bounds_of_collapse(frames, build, where, warns):
 @pytest.mark.parametrize("build", GUESSING)
 def test_a_discriminator_at_chance_has_a_loss_within_the_bounds(batch, frames, fabric, build):
     model = build()
-    for name, module in model.discriminator.named_modules():
-        if name.endswith("layers.5"):  # the last of a PatchGAN
-            torch.nn.init.zeros_(module.weight)
-            torch.nn.init.constant_(module.bias, 0.0 if build is tiny else 0.5)
+    for module in model.discriminator.modules():
+        if isinstance(module, PatchGAN):
+            module.layers[-1] = last = torch.nn.Conv2d(module.layers[-1].in_channels, 1, kernel_size=4, padding=2)
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.constant_(last.bias, 0.0 if build is tiny else 0.5)
     losses = Trainer(model, frames, fabric=fabric).advance(batch)
     assert losses["discriminator"].item() == pytest.approx(GUESSING[build], rel=1e-5)
     low, high = model.collapse
@@ -547,7 +549,7 @@ fabric.launch()
 rank = fabric.global_rank
 made, recipe = {
     "colorizer": (Colorizer, ColorizerRecipe(width=8, epochs=3, batch_size=8, dropout=0.5)),
-    "cyclegan": (CycleGAN, CycleRecipe(width=4, blocks=1, epochs=3, batch_size=8, pool=8)),
+    "cyclegan": (CycleGAN, CycleRecipe(width=4, fold=1, epochs=3, batch_size=8, pool=8)),
 }[kind]
 
 

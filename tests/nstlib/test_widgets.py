@@ -529,7 +529,7 @@ def test_one_colorizer_is_enough(colorizers):
 
 
 def test_a_cyclegan_is_a_colorizer_too():
-    recipe = nstlib.CycleRecipe(width=4, blocks=0)
+    recipe = nstlib.CycleRecipe(width=4, fold=1)
     lab = ColorizeLab(nstlib.CycleGAN("canny", 32, recipe=recipe), frames=[torch.rand(3, 40, 40)])
     assert message(lab) == ""
     assert "<img" in colorized(lab)
