@@ -1,12 +1,11 @@
-"""Train and measure the variants of the poster's "future research" (notebooks 09 to 12).
+"""Train and measure the variants of the poster's "future research" (notebooks 06 and 09 to 12).
 
     python -m experiments --list                       all variants, and their seeds on record
     python -m experiments [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
-    python -m experiments --tune perceptual            try values for a loss's weight, or for the start, on validation frames
     python -m experiments --table                      the results for line-art, as in docs/future_research.md
 
 Sizes come from the profile (NSTLIB_PROFILE). Checkpoints go to ``replicated/ablations/``, records to
-``figures/ablations.json`` (``--tune``: ``ablations_tuning.json``), and the examples of seed 0 to ``figures/ablations/``. A run
+``figures/ablations.json``, and the examples of seed 0 to ``figures/ablations/``. A run
 on record is not repeated; an interrupted run goes on where it stopped.
 """
 
@@ -22,7 +21,7 @@ from filelock import FileLock
 from experiments import report, runs
 from experiments.profiles import ROOT, Profile, current
 from experiments.records import write_json
-from experiments.variants import TUNED, VARIANTS
+from experiments.variants import VARIANTS
 from nstlib import ModelError
 
 
@@ -48,12 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         print(report.line_art(report.read(path)))
         return 0
     try:
-        if options.tune:
-            tuning = profile.figures / "ablations_tuning.json"
-            write_json({**(report.read(tuning) or {}), options.tune: runs.tune(options.tune, profile, folder)}, tuning)
-        else:
-            asked = [(name, seed) for seed in options.seeds for name in options.names or VARIANTS]
-            run_missing(asked, profile, path, folder)
+        asked = [(name, seed) for seed in options.seeds for name in options.names or VARIANTS]
+        run_missing(asked, profile, path, folder)
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -69,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     result.add_argument("--list", action="store_true", help="show every variant and its seeds on record")
     result.add_argument("--table", action="store_true", help="print the results for line-art")
-    result.add_argument("--tune", choices=list(TUNED), help="try values for the weight of a loss, or for the start")
     return result
 
 

@@ -27,11 +27,12 @@ __all__ = [
     "STYLE",
     "TITLE",
     "accuracy_curves",
+    "cycles",
     "heat_table",
     "image_grid",
     "learning_curves",
     "loss_curves",
-    "measure_bars",
+    "loss_history",
     "plain",
     "save",
     "show",
@@ -205,29 +206,6 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     return figure
 
 
-def measure_bars(measured: Mapping[str, Mapping[str, Mapping[str, float]]], measures: Mapping[str, str]) -> Figure:
-    """Variants side by side, a panel a measure: mean over the seeds, with a whisker of one standard deviation to either side.
-
-    Args:
-        measured: label -> measure -> {"mean", "sd"}, as ``experiments.report.summary`` gives it; the others are compared with
-            the first label.
-        measures: measure -> title of its panel.
-    """
-    figure = Figure(figsize=(11, 0.9 + 0.32 * len(measured)), layout="constrained")
-    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    labels = list(measured)
-    for axes, (key, title) in zip(panels, measures.items(), strict=True):
-        means = [measured[label][key]["mean"] for label in labels]
-        spreads = [measured[label][key].get("sd", 0) for label in labels]
-        colors = [CONTENT, *[STYLE] * (len(labels) - 1)]
-        axes.barh(labels, means, xerr=spreads, color=colors, height=0.62, error_kw={"ecolor": INK, "elinewidth": 1.2})
-        axes.axvline(means[0], color=INK, linewidth=0.8, linestyle=":")
-        axes.set_title(title, **TITLE)
-        plain(axes)
-    panels[0].invert_yaxis()
-    return figure
-
-
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int, title: str) -> Figure:
     """Accuracy over the steps, mean over the seeds and the range between lowest and highest.
 
@@ -248,6 +226,55 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int,
     axes.set_title(title, **TITLE)
     axes.legend(frameon=False, fontsize=9)
     plain(axes)
+    return figure
+
+
+def loss_history(records: Mapping[str, Mapping[str, Any]], losses: Mapping[str, str]) -> Figure:
+    """Training losses of several runs over the epochs, a panel a loss.
+
+    Args:
+        records: label -> a run's record.
+        losses: name of a loss -> title of its panel; a run that does not have it has no curve there.
+    """
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(losses), squeeze=False)[0]
+    for axes, (key, title) in zip(panels, losses.items(), strict=True):
+        for (label, record), color in zip(records.items(), (CONTENT, STYLE, INK), strict=False):
+            values = record["losses"].get(key, [])
+            axes.plot(range(1, len(values) + 1), values, color=color, linewidth=1.5, label=label)
+        axes.set_title(title, **TITLE)
+        axes.set_xlabel("epoch", **TITLE)
+        axes.set_ylim(bottom=0)
+        plain(axes)
+    panels[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def cycles(lines: Sequence[str], colors: Sequence[str]) -> Figure:
+    """CycleGAN's two cycles, each a chain of three boxes.
+
+    Args:
+        lines: what the boxes of the cycle hold that begins with line-art.
+        colors: the same, of the one that begins with colors.
+    """
+    figure = Figure(figsize=(9.5, 2.7))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, 10)
+    axes.set_ylim(0, 3)
+    axes.set_axis_off()
+    places = (1.4, 5.0, 8.6)
+    for y, names, networks in ((2.2, lines, "GH"), (0.8, colors, "HG")):
+        for x, name in zip(places, names, strict=True):
+            box = {"boxstyle": "round,pad=0.5", "fc": PAPER, "ec": CONTENT if "line" in name else STYLE}
+            axes.text(x, y, name, ha="center", va="center", fontsize=11, color=INK, bbox=box)
+        for (start, end), network in zip(itertools.pairwise(places), networks, strict=True):
+            axes.annotate("", (end - 1.1, y), (start + 1.1, y), arrowprops={"arrowstyle": "->", "color": INK})
+            axes.text((start + end) / 2, y + 0.15, f"${network}$", ha="center", fontsize=12, color=INK)
+        back = {"arrowstyle": "<->", "color": INK, "ls": ":", "connectionstyle": "arc3,rad=0.08"}
+        axes.annotate("", (places[2], y - 0.38), (places[0], y - 0.38), arrowprops=back)
+        paper = {"fc": PAPER, "ec": "none", "pad": 2}
+        axes.text(places[1], y - 0.66, "must be the same", ha="center", va="center", fontsize=9, color=INK, bbox=paper)
+    axes.text(places[1], 2.85, "$D$: like the show?", ha="center", va="top", fontsize=10, color=STYLE)
     return figure
 
 

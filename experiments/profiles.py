@@ -41,10 +41,12 @@ class Profile:
     live_frames: int  # an epoch of the short training inside a notebook, at the same size
     live_epochs: int
     test_frames: int  # held-out frames that Table 1 is measured on
-    ablation_size: int  # shorter side of the frames of the variants in notebooks 09 to 12
-    ablation_frames: int  # an epoch of the variants in notebooks 09 to 12
+    ablation_size: int  # shorter side of the frames of the variants in notebooks 06 and 09 to 11
+    ablation_frames: int  # an epoch of these
     ablation_epochs: int
     patches: int  # medical ones, all of them
+    medical_frames: int  # an epoch of the variants in notebook 12
+    medical_epochs: int
     figures: Path  # where figures and tables are saved; made when something is saved there
 
 
@@ -75,6 +77,8 @@ PROFILES = {
         ablation_frames=32,
         ablation_epochs=2,
         patches=16,
+        medical_frames=16,
+        medical_epochs=4,
         figures=FIGURES / "smoke",
     ),
     "cpu": Profile(
@@ -99,10 +103,12 @@ PROFILES = {
         live_frames=480,
         live_epochs=3,
         test_frames=512,
-        ablation_size=64,
-        ablation_frames=960,
-        ablation_epochs=10,
+        ablation_size=128,
+        ablation_frames=3200,
+        ablation_epochs=12,
         patches=480,
+        medical_frames=160,
+        medical_epochs=20,
         figures=FIGURES,
     ),
     "gpu": Profile(
@@ -131,6 +137,8 @@ PROFILES = {
         ablation_frames=5008,
         ablation_epochs=30,
         patches=480,
+        medical_frames=834,
+        medical_epochs=60,
         figures=FIGURES,
     ),
 }

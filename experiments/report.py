@@ -1,4 +1,4 @@
-"""What came out of the variants: tables, sentences and examples, from the records in ``figures/``."""
+"""What came out of the variants: tables and examples, from the records in ``figures/``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from tabulate import tabulate
 from torch import Tensor
 
 from experiments.profiles import FIGURES
-from experiments.records import mean_and_sd, spread
-from experiments.variants import LINE_ART, LINES, TUNED, VARIANTS
+from experiments.records import spread
+from experiments.variants import LINE_ART, LINES, VARIANTS
 from nstlib.images import load_image
 
 RECORDS = FIGURES / "ablations.json"
-TUNING = FIGURES / "ablations_tuning.json"
 EXAMPLES = FIGURES / "ablations"
 
-Spread = Mapping[str, float]  # what ``spread`` gives: {"mean": ..., "sd": ...}
+Spread = Mapping[str, float]  # over the seeds: {"mean": ..., "sd": ..., "low": ..., "high": ...}
 
 MEASURES = {  # measure -> head of its column, number of digits
     "accuracy": ("accuracy, t = 2", 3),
@@ -49,7 +48,7 @@ def recorded(path: Path = RECORDS) -> set[tuple[str, int]]:
 
 
 def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the seeds of every measure of a variant.
+    """Mean, standard deviation and range over the seeds of every measure of a variant.
 
     Raises:
         KeyError: it is not on record.
@@ -57,17 +56,28 @@ def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str,
     found = [record["test"] for record in records if record["variant"] == name]
     if not found:
         raise KeyError(name)
-    return {key: spread([test[key] for test in found]) for key in found[0]}
+    return {key: over_seeds([test[key] for test in found]) for key in found[0]}
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Mean, sample standard deviation (of two values or more), least and greatest value."""
+    return {**spread(values), "low": min(values), "high": max(values)}
+
+
+def mean_and_range(value: Spread, digits: int = 3) -> str:
+    """A mean with its range over the seeds, such as "0.231 (0.229 to 0.233)"; of one seed, its value alone."""
+    mean, low, high = (f"{value.get(key, value['mean']):.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})" if "sd" in value else mean
 
 
 def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracy of each variant on lines of every kind, mean and standard deviation over the seeds.
+    """Accuracy of each variant on lines of every kind, over the seeds.
 
     Returns:
-        Variant -> kind of lines that it is tested on -> {"mean", "sd"}.
+        Variant -> kind of lines that it is tested on -> ``over_seeds``.
     """
     found = {name: [record["lines"] for record in records if record["variant"] == name] for name in names}
-    return {name: {line: spread([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
+    return {name: {line: over_seeds([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
 
 
 def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accuracy") -> Tensor:
@@ -132,39 +142,14 @@ def variant_table(
         first: head of the labels' column.
     """
     rows = [
-        [label, *(mean_and_sd(values[key], digits) for key, (_, digits) in measures.items())]
+        [label, *(mean_and_range(values[key], digits) for key, (_, digits) in measures.items())]
         for label, values in measured.items()
     ]
     headers = [first, *(title for title, _ in measures.values())]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
-def tuned(name: str) -> str:
-    """What ``--tune`` found for each value of a setting (``TUNED``), as a Markdown table.
-
-    Raises:
-        KeyError: it is not on record.
-    """
-    found = {value: {key: {"mean": mean} for key, mean in measured.items()} for value, measured in read(TUNING)[name].items()}
-    columns = {key: MEASURES[key] for key in ("accuracy", "accuracy_ab", "edge_f1", "perceptual")}
-    return variant_table(found, columns, f"`{TUNED[name].setting}`")
-
-
 def line_art(records: Sequence[dict[str, Any]]) -> str:
     """The table in docs/future_research.md: every variant of line-art that is on record."""
     names = {record["variant"] for record in records}
     return variant_table({label: summary(records, name) for label, name in LINE_ART.items() if name in names}, first="line-art")
-
-
-def versus(value: Spread, other: Spread, digits: int = 3) -> str:
-    """Compare two results, as "0.231 ± 0.004 against 0.192 ± 0.003 (+20%, 8.0 standard deviations)".
-
-    The standard deviation is of the difference. A difference below it is said to be "within a standard deviation".
-    """
-    change = value["mean"] - other["mean"]
-    deviation = (value.get("sd", 0) ** 2 + other.get("sd", 0) ** 2) ** 0.5
-    if abs(change) < deviation:
-        far = "within a standard deviation"
-    else:
-        far = f"{change / other['mean']:+.0%}" + (f", {abs(change) / deviation:.1f} standard deviations" if deviation else "")
-    return f"{mean_and_sd(value, digits)} against {mean_and_sd(other, digits)} ({far})"

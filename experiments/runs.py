@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.profiles import Profile
 from experiments.records import device_name, means
-from experiments.variants import CONDITIONS, LINES, MEDICAL_SIZE, TUNED, VARIANTS, Variant, build, datasets
+from experiments.variants import LINES, MEDICAL_SIZE, SMALL_EPOCHS, SMALL_FRAMES, SMALL_SIZE, VARIANTS, build, datasets
 from nstlib.cyclegan import CycleGAN
 from nstlib.datasets import CachedFrames
 from nstlib.images import save_image
@@ -25,9 +25,9 @@ from nstlib.model import ColorizationModel
 from nstlib.training import Frames
 
 EXAMPLES = 8  # test frames that are kept as pictures
-POOL = 2400  # training frames that are composed, and kept in memory
+POOL = 4000  # training frames that are composed, and kept in memory
+LOSSES = ("adversarial", "discriminator", "cycle_colors", "cycle_lines")  # kept of every epoch
 BATCH = 32  # frames that are measured at a time
-TUNING_SEED = 100  # no run on record has it
 
 
 def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
@@ -46,10 +46,12 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         nstlib.ModelError: training diverged, or ``folder`` holds another training.
     """
     variant = VARIANTS[name]
-    size = profile.ablation_size if variant.group == "small" else MEDICAL_SIZE
-    model = build(variant, size, profile.ablation_epochs * variant.longer, seed)
-    per_epoch = max(16, profile.ablation_frames // 6) if variant.share else profile.ablation_frames
-    epochs = model.recipe.epochs
+    size, epochs, per_epoch = profile.ablation_size, profile.ablation_epochs, profile.ablation_frames
+    if variant.group == "medical":
+        size, epochs, per_epoch = MEDICAL_SIZE, profile.medical_epochs, profile.medical_frames
+    elif variant.group == "small":
+        size, epochs, per_epoch = SMALL_SIZE, SMALL_EPOCHS, SMALL_FRAMES
+    model = build(variant, size, epochs, seed)
     sets = datasets(variant, size, seed, min(POOL, epochs * per_epoch), profile.patches, profile.test_frames)
     before = model.evaluate(sets["validation"])
     history = model.fit(
@@ -71,40 +73,18 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         "frames_per_epoch": per_epoch,
         "steps": epochs * max(1, round(per_epoch / model.recipe.batch_size)),
         "seconds": round(sum(entry["seconds"] for entry in history)),
+        "losses": {key: [round(entry[key], 4) for entry in history] for key in history[0] if key in LOSSES},
         "curves": {  # on validation frames, t = 2, before training and after every epoch
             key: [round(value, 4) for value in (float(before[key].mean()), *(entry[key] for entry in history))]
             for key in ("accuracy", "accuracy_ab")
         },
         "test": measure_all(model, sets["test"]),
     }
-    if variant.share is not None:
+    if variant.medical:
         record["patches"] = len(sets["train"])
-    if variant.notebook == "11" or name == "canny-l1-gan":
+    if variant.notebook == "11":
         record["lines"] = on_every_line(model, sets["test"])
     return record
-
-
-def tune(name: str, profile: Profile, folder: Path) -> dict[str, dict[str, float]]:
-    """Train on line-art with each value that ``TUNED`` has for a setting, and measure on validation frames.
-
-    Returns:
-        Value of the setting -> measure -> mean (``measure_all``).
-
-    Raises:
-        nstlib.ModelError: as ``run``.
-    """
-    tuning, results = TUNED[name], {}
-    for value in tuning.choices:
-        variant = Variant("09", CONDITIONS["canny"], {**tuning.changes, tuning.setting: value})
-        model = build(variant, profile.ablation_size, profile.ablation_epochs, TUNING_SEED)
-        frames = profile.ablation_epochs * profile.ablation_frames
-        sets = datasets(variant, profile.ablation_size, TUNING_SEED, frames, 0, profile.test_frames)
-        run_folder = folder / (f"tune-{name}-{value:g}" if value else "tune-0")
-        model.fit(sets["train"], frames_per_epoch=profile.ablation_frames, folder=run_folder)
-        found = results[f"{value:g}"] = measure_all(model, sets["validation"])
-        values = ", ".join(f"{measure} {found[measure]:.4f}" for measure in ("accuracy", "edge_f1", "perceptual"))
-        print(f"{name}, {tuning.setting} {value:g}: {values}", flush=True)
-    return results
 
 
 def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, float]:

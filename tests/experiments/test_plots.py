@@ -110,24 +110,6 @@ def test_image_grid_shows_the_images():
     assert is_red[height // 2 :, : width // 3].mean() > 0.3
 
 
-def test_bars_have_the_means_and_whiskers_the_deviations():
-    measured = {
-        "the poster": {"accuracy": {"mean": 0.2, "sd": 0.01}, "ssim": {"mean": 0.7, "sd": 0.02}},
-        "another": {"accuracy": {"mean": 0.3, "sd": 0.03}, "ssim": {"mean": 0.6}},
-    }
-    figure = plots.measure_bars(measured, {"accuracy": "right", "ssim": "alike"})
-    left, right = figure.axes
-    assert [bar.get_width() for bar in left.patches] == [0.2, 0.3]
-    assert [label.get_text() for label in left.get_yticklabels()] == ["the poster", "another"]
-    assert left.lines[-1].get_xdata()[0] == 0.2, "a line where the poster's is"
-    (whiskers,) = [c for c in left.collections if hasattr(c, "get_segments")]
-    assert [list(segment[:, 0]) for segment in whiskers.get_segments()] == [
-        pytest.approx([0.19, 0.21]),
-        pytest.approx([0.27, 0.33]),
-    ]
-    assert right.get_title() == "alike"
-
-
 def test_a_heat_table_has_its_numbers_in_their_places():
     figure = plots.heat_table({"a": {"x": 0.1, "y": 0.2}, "b": {"x": 0.3, "y": 0.4}}, "trained on", "tested on")
     axes = figure.axes[0]
@@ -180,3 +162,20 @@ def test_accuracy_curves_mark_the_posters_values_at_t_2():
     assert list(b.get_xdata()) == [1, 5]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (2, 0.632)
     assert mark.get_color() == a.get_color()
+
+
+def test_loss_history_draws_a_curve_for_each_run_that_has_the_loss():
+    records = {"a": {"losses": {"l1": [3.0, 2.0], "cycle": [1.0, 0.5]}}, "b": {"losses": {"l1": [2.0, 1.5]}}}
+    figure = plots.loss_history(records, {"l1": "L1", "cycle": "there and back"})
+    first, second = figure.axes
+    assert [line.get_ydata().tolist() for line in first.lines] == [[3.0, 2.0], [2.0, 1.5]]
+    assert next(line.get_ydata() for line in second.lines).tolist() == [1.0, 0.5]
+    assert [axes.get_title() for axes in figure.axes] == ["L1", "there and back"]
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_cycles_name_what_is_in_each_box():
+    figure = plots.cycles(("x", "G(x)", "H(G(x))"), ("y", "H(y)", "G(H(y))"))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert {"x", "G(x)", "H(G(x))", "y", "H(y)", "G(H(y))", "$G$", "$H$"} <= set(texts)
+    assert texts.count("must be the same") == 2

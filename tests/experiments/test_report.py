@@ -1,9 +1,9 @@
-"""Reports: statistics, tables and sentences from the records."""
+"""Reports: statistics and tables from the records."""
 
 import pytest
 
 from experiments import report
-from experiments.variants import LINES, TUNED, VARIANTS
+from experiments.variants import LINES, VARIANTS
 from nstlib import ImageError
 
 
@@ -24,14 +24,14 @@ def test_every_seed_on_record_is_of_a_variant():
 
 def test_summary_is_over_the_seeds():
     records = [{"variant": "a", "test": {"accuracy": value}} for value in (0.2, 0.3)]
-    assert report.summary(records, "a") == {"accuracy": {"mean": 0.25, "sd": 0.0707}}
+    assert report.summary(records, "a") == {"accuracy": {"mean": 0.25, "sd": 0.0707, "low": 0.2, "high": 0.3}}
     with pytest.raises(KeyError, match="b"):
         report.summary(records, "b")
 
 
 def test_trained_on_one_kind_of_lines_and_tested_on_another():
     records = [{"variant": "a", "lines": dict.fromkeys(LINES, value)} for value in (0.2, 0.3)]
-    assert report.across(records, ["a"]) == {"a": {line: {"mean": 0.25, "sd": 0.0707} for line in LINES}}
+    assert report.across(records, ["a"]) == {"a": {line: report.over_seeds([0.2, 0.3]) for line in LINES}}
 
 
 def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
@@ -43,33 +43,23 @@ def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
     assert report.reached(curve, 0.6, 30) is None
 
 
-def test_two_results_are_compared():
-    new, old = {"mean": 0.24, "sd": 0.003}, {"mean": 0.2, "sd": 0.004}
-    assert report.versus(new, old) == "0.240 ± 0.003 against 0.200 ± 0.004 (+20%, 8.0 standard deviations)"
-    assert "%" not in report.versus(new, {"mean": 0.242, "sd": 0.0})
-    assert report.versus({"mean": 0.1}, {"mean": 0.2}) == "0.100 against 0.200 (-50%)"
+def test_a_mean_is_shown_with_its_range_over_the_seeds():
+    assert report.mean_and_range(report.over_seeds([0.2, 0.25, 0.3])) == "0.250 (0.200 to 0.300)"
+    assert report.mean_and_range(report.over_seeds([20.04]), 1) == "20.0"
 
 
 def test_a_table_has_a_row_a_variant_and_a_column_a_measure():
-    values = {key: {"mean": 0.5, "sd": 0.01} for key in report.MEASURES}
+    values = {key: report.over_seeds([0.4, 0.6]) for key in report.MEASURES}
     head, *rows = cells(report.variant_table({"the poster": values, "another": values}))
     assert head == ["", *(title for title, _ in report.MEASURES.values())]
     assert [row[0] for row in rows] == ["the poster", "another"]
-    assert rows[0][1:] == ["0.5 ± 0.0" if digits == 1 else "0.500 ± 0.010" for _, digits in report.MEASURES.values()]
+    assert rows[0][1:] == [report.mean_and_range(values[key], digits) for key, (_, digits) in report.MEASURES.items()]
 
 
 def test_a_table_of_chosen_measures():
     values = {"ssim": {"mean": 0.5}, "psnr": {"mean": 20.0}}
     table = report.variant_table({"a": values}, {"ssim": ("SSIM", 3)}, "trained with")
     assert cells(table) == [["trained with", "SSIM"], ["a", "0.500"]]
-
-
-@pytest.mark.parametrize("name", TUNED)
-def test_what_tuning_found_is_a_table(name):
-    head, *rows = cells(report.tuned(name))
-    assert head[0] == f"`{TUNED[name].setting}`"
-    assert len(head) == 5
-    assert [float(row[0]) for row in rows] == list(TUNED[name].choices)
 
 
 def test_the_line_art_table_has_what_is_on_record():
@@ -91,12 +81,12 @@ def test_every_variant_has_examples_on_record(name):
 
 
 def test_examples_stand_beside_the_frames_that_they_were_made_from():
-    found = report.examples("grayscale-l1-gan")
+    found = report.examples("canny-l1-gan")
     assert {name: tuple(images.shape[:2]) for name, images in found.items()} == {
         "condition": (8, 1),
         "truth": (8, 3),
         "colorized": (8, 3),
     }
-    assert (found["colorized"] - found["truth"]).abs().mean() < 0.1
+    assert (found["colorized"] - found["truth"]).abs().mean() < 0.15
     with pytest.raises(ImageError, match="canny-none"):
         report.colorized_examples("canny-none")

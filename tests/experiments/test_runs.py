@@ -8,11 +8,11 @@ import torch
 
 from experiments import profiles, report, runs
 from experiments.table1 import TEST_SEED
-from experiments.variants import LINES, MEDICAL_SIZE, TUNED, VARIANTS
+from experiments.variants import LINES, MEDICAL_SIZE, VARIANTS
 from nstlib import AnimeFrames
 from nstlib.colorizer import Colorizer
 
-TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16)
+TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16, medical_epochs=1, medical_frames=16)
 
 
 def test_measured_on_other_lines_a_model_keeps_its_own():
@@ -43,7 +43,7 @@ def test_everything_that_a_table_shows_is_measured(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime-10"])
+@pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime"])
 def test_a_run_leaves_a_record(name, tmp_path):
     profile = replace(TINY, figures=tmp_path / "figures", test_frames=4)
     record = runs.run(name, 0, profile, tmp_path)
@@ -51,8 +51,8 @@ def test_a_run_leaves_a_record(name, tmp_path):
     assert {key: len(curve) for key, curve in record["curves"].items()} == dict.fromkeys(
         ("accuracy", "accuracy_ab"), record["epochs"] + 1
     )
-    assert ("lines" in record) == (name == "canny-l1-gan")
-    assert record.get("patches") == (2 if name == "medical-canny-anime-10" else None)
+    assert "lines" not in record
+    assert record.get("patches") == (16 if name == "medical-canny-anime" else None)
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}
@@ -73,12 +73,11 @@ def test_frames_have_the_ablations_size(monkeypatch, tmp_path):
     sizes = []
     monkeypatch.setattr(runs, "build", note)
     for profile in (replace(TINY, ablation_size=48), replace(profiles.PROFILES["cpu"], frame_size=8)):
-        for trial in (lambda p: runs.run("canny-l1-gan", 0, p, tmp_path), lambda p: runs.tune("start", p, tmp_path)):
-            with pytest.raises(Built):
-                trial(profile)
+        with pytest.raises(Built):
+            runs.run("canny-l1-gan", 0, profile, tmp_path)
     with pytest.raises(Built):
-        runs.run("medical-canny-scratch-10", 0, TINY, tmp_path)
-    assert sizes == [48, 48, 64, 64, MEDICAL_SIZE]
+        runs.run("medical-canny-scratch", 0, TINY, tmp_path)
+    assert sizes == [48, 128, MEDICAL_SIZE]
 
 
 def test_examples_are_kept_of_seed_0_and_shown_beside_their_frames(tmp_path):
@@ -90,13 +89,6 @@ def test_examples_are_kept_of_seed_0_and_shown_beside_their_frames(tmp_path):
     side = TINY.ablation_size
     assert kept["truth"].shape == kept["colorized"].shape == (runs.EXAMPLES, 3, side, side)
     assert kept["condition"].shape == (runs.EXAMPLES, 1, side, side)
-    test = AnimeFrames("shots", 2 * side, TINY.test_frames, seed=TEST_SEED)
+    test = AnimeFrames("shots", side, TINY.test_frames, seed=TEST_SEED)
     truth = VARIANTS["canny-l1"].condition.downsample(test[3][None])[0]
     torch.testing.assert_close(kept["truth"][3], truth, rtol=0, atol=0.501 / 255)
-
-
-def test_tuning_measures_every_choice(tmp_path, capsys):
-    found = runs.tune("start", replace(TINY, test_frames=2), tmp_path)
-    assert [float(value) for value in found] == list(TUNED["start"].choices)
-    assert all(set(report.MEASURES) <= set(measured) for measured in found.values())
-    assert capsys.readouterr().out.count(TUNED["start"].setting) == len(found)
