@@ -276,10 +276,8 @@ def _read(
     elif isinstance(source, str | os.PathLike):
         name = repr(os.fspath(source))
         check_file(source, name)
-    elif isinstance(source, Tensor):
-        raise ImageError("a tensor is not read: paths, bytes and PIL images are")
     else:
-        raise ImageError(f"an image is a path, bytes, a PIL image or a tensor, not {type(source).__name__}")
+        raise ImageError(f"an image is read from a path, bytes or a PIL image, not from {type(source).__name__}")
 
     try:
         with warnings.catch_warnings():

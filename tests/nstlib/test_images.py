@@ -385,7 +385,7 @@ def test_a_bad_image_is_refused_by_name(name, tmp_path):
         (3, "int"),
         ([[0.5]], "list"),
         (np.zeros((4, 4, 3), np.uint8), "ndarray"),
-        (torch.zeros(1, 3, 4, 4), "a tensor is not read"),
+        (torch.zeros(1, 3, 4, 4), "not from Tensor"),
         ("", "^'':"),
         ("missing.png", "missing.png"),
         ("n" * 5000, "n{5000}"),
