@@ -50,7 +50,7 @@ LINES = {  # kinds of line-art that notebook 11 compares
 # L1 replaced: colors on the whole, edges, and what VGG sees. The weights were chosen on validation frames.
 PERCEPTUAL = {"l1_weight": 0.0, "color_weight": 200.0, "gradient_weight": 40.0, "perceptual_weight": 25.0}
 GRADIENT_WEIGHT = 100.0  # beside L1
-# the paper's losses: the way back is learned by them, every step has its GAN
+# both directions are learned, with weights as in the paper, and every step has its GAN
 NAIVE_CYCLE = {
     "operator_weight": 0.0,
     "noise": 0.0,
@@ -68,7 +68,7 @@ LINE_ART = {  # label in the table in docs/future_research.md -> variant
     "perceptual + GAN, the naive way": "canny-naive-gan",
     "L1 + GAN + gradient": "canny-gradient",
     "CycleGAN, unpaired": "canny-cyclegan",
-    "CycleGAN, unpaired, the naive way": "canny-cyclegan-naive",
+    "CycleGAN, unpaired, both directions learned": "canny-cyclegan-naive",
 }
 
 

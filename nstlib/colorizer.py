@@ -26,7 +26,7 @@ from nstlib.training import Trainer
 PERCEPTUAL_LOSSES: dict[str, dict[str, Any]] = {  # arguments of ``PerceptualLoss``
     # L1 distances see small errors, too, and shallow layers see colors; after EdgeConnect (Nazeri et al. 2019)
     "l1": {"content": dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 0.25), "distance": "l1"},
-    # Johnson et al. 2016 (section 3.2) take relu2_2 and relu3_3 of VGG-16. The weights even out how large their features are.
+    # after Johnson et al. 2016, section 3.2: squares at relu2_2 and relu3_3; the weights even out how large features are
     "squared": {"content": {"relu2_2": 1e-5, "relu3_3": 1e-5}},
 }
 

@@ -5,9 +5,9 @@ Networks", ICCV 2017. Two generators, from line-art to colors and back, learn fr
 others.
 
 The paper learns both directions. Here one of them is known: line-art is a function of the colors, Canny's operator. It gives no
-gradient, so a small network learns to do what it does, from frames and their own lines, and no other loss may change it. Left
-free (``operator_weight`` 0, as in the paper), the way back learns a code instead: C. Chu, A. Zhmoginov, M. Sandler, "CycleGAN,
-a Master of Steganography", 2017 (arXiv 1712.02950).
+gradient, so a small network learns to do what it does, from frames and their own lines, and no other loss may change it. With
+``operator_weight`` 0 both are learned, as in the paper; here the two then agreed on a code (compare C. Chu, A. Zhmoginov,
+M. Sandler, "CycleGAN, a Master of Steganography", 2017, arXiv 1712.02950).
 """
 
 from __future__ import annotations

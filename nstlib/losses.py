@@ -216,8 +216,8 @@ def image_gradient_loss(fake: Tensor, real: Tensor) -> Tensor:
     r"""Mean distance of the image gradients: :math:`\mathbb{E}\,|\nabla_{fake} - \nabla_{real}|`.
 
     The gradient is the difference of neighboring pixels, down and to the right, in every channel. Both are compared with their
-    signs. The magnitude alone is the same whether an edge goes up or down, and networks trained on it collapsed. (Sobel's
-    derivatives smooth across the edge, and do not see a checkerboard of single pixels.)
+    signs: the magnitude alone is the same whether an edge goes up or down. (Sobel's derivatives smooth along the edge, and do
+    not see a checkerboard of single pixels.)
     Not in the poster. Source: M. Mathieu, C. Couprie, Y. LeCun, "Deep multi-scale video prediction beyond mean square error",
     ICLR 2016, section 3.2 (theirs compares absolute differences of neighboring pixels).
 
