@@ -216,19 +216,26 @@ def test_readmes_values_are_those_on_record():
     best = {row["condition"]: mean_and_sd(row["shots"]["accuracy"]) for row in reversed(table)}  # the first row of a condition
     records = report.read()
 
-    def change(name, measure):
-        new, old = (report.summary(records, variant)[measure]["mean"] for variant in (name, "canny-l1-gan"))
-        return f"{new / old - 1:+.0%}"
+    def ratio(name, base, measure):
+        new, old = (report.summary(records, variant)[measure]["mean"] for variant in (name, base))
+        return new / old
 
-    scratch, anime = (report.curves(records, f"medical-grayscale-{origin}-100") for origin in ("scratch", "anime"))
-    steps = next(record["steps"] for record in records if record["variant"] == "medical-grayscale-scratch-100")
+    def change(name, base, measure):
+        return f"{measure_names[measure]} {ratio(name, base, measure) - 1:+.0%}"
+
+    measure_names = {"accuracy": "accuracy", "edge_f1": "edge F1", "perceptual": "perceptual distance"}
+    perceptual, poster = "canny-perceptual-gan", "canny-l1-gan"
+    scratch, anime = (report.curves(records, f"medical-grayscale-{origin}") for origin in ("scratch", "anime"))
+    steps = next(record["steps"] for record in records if record["variant"] == "medical-grayscale-scratch")
+    there = [report.reached(curve, 0.5, steps) for curve in (anime, scratch)]
     expected = {
         "06": best["grayscale"],
         "07": best["canny"],
-        "09": f"perceptual distance {change('canny-l1-perceptual-gan', 'perceptual')}",
-        "10": f"edge F1 {change('canny-gradient', 'edge_f1')}",
-        "11": f"accuracy {change('sobel-l1-gan', 'accuracy')}",
-        "12": f"in {report.reached(anime, scratch[:, -1].mean().item(), steps)} of {steps} steps",
+        "09": f"{change(perceptual, poster, 'perceptual')}, {change(perceptual, poster, 'accuracy')}",
+        "10": f"accuracy {ratio('canny-cyclegan', poster, 'accuracy'):.0%} of that with pairs, "
+        + change("canny-cyclegan", poster, "edge_f1"),
+        "11": change("small-sobel-l1-gan", "small-canny-l1-gan", "accuracy"),
+        "12": f"accuracy 0.5 at step {there[0]} in place of {there[1]}",
     }
     for notebook, value in expected.items():
         assert value in rows[notebook].replace("−", "-"), notebook
