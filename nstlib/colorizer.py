@@ -70,9 +70,7 @@ class ColorizerRecipe(TrainingRecipe):
         choice(self.discriminator_norm, "discriminator_norm", NORMS)
         self.check("perceptual_frames", whole_number, least=1)
         choice(self.perceptual_distance, "perceptual_distance", list(PERCEPTUAL_LOSSES))
-        self.check("adversarial_every", whole_number, least=1)
-        if self.adversarial_every > 1 and not any(value for name, value in self.weights.items() if name != "adversarial"):
-            raise ValueError("adversarial_every must be 1 where the GAN's loss is the only one: other steps would have no loss")
+        self.check_adversarial_every()
         self.check("output_gain", number, above=0)
         self.check("dropout", number, least=0, below=1)
 

@@ -58,15 +58,14 @@ class CycleRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "discriminator_halvings", "adversarial_every"):
+        for name in ("width", "discriminator_halvings"):
             self.check(name, whole_number, least=1)
         self.check("fold", checked_fold)
         self.check("output_gain", number, above=0)
         self.check("noise", number, least=0)
         self.check("batch_size", whole_number, least=2)
         self.check("pool", whole_number, least=self.batch_size)
-        if self.adversarial_every > 1 and not any(value for name, value in self.weights.items() if name != "adversarial"):
-            raise ValueError("adversarial_every must be 1 where the GAN's loss is the only one: other steps would have no loss")
+        self.check_adversarial_every()
 
 
 class CycleGAN(ColorizationModel):

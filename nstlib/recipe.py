@@ -44,6 +44,17 @@ class TrainingRecipe:
         """Replace a setting by what a check of ``nstlib.arguments`` makes of it: a plain number, which a file can hold."""
         object.__setattr__(self, name, checked(getattr(self, name), name, **limits))
 
+    def check_adversarial_every(self) -> None:
+        """Check how often the GAN takes its turn, in a recipe that has this setting.
+
+        Raises:
+            ValueError: no whole number of at least 1, or steps between the turns would have no loss.
+        """
+        self.check("adversarial_every", whole_number, least=1)
+        every = getattr(self, "adversarial_every")  # noqa: B009 (of some recipes only)
+        if every > 1 and not any(value for name, value in self.weights.items() if name != "adversarial"):
+            raise ValueError("adversarial_every must be 1 where the GAN's loss is the only one: other steps would have no loss")
+
     @property
     def weights(self) -> dict[str, float]:
         """Loss of the generator -> its weight."""
