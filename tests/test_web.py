@@ -43,7 +43,7 @@ def pages(tmp_path_factory):
 def test_tables_are_tables(pages):
     texts = {path.name: path.read_text(encoding="utf-8") for path in pages}
     assert [name for name, text in texts.items() if "<p>|" in text] == [], "Markdown that was not understood"
-    assert texts["12_medical.html"].count("<table") >= 3
+    assert texts["12_medical.html"].count("<table") >= 1
 
 
 def test_every_notebook_has_a_page(pages):
