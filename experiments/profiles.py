@@ -47,6 +47,10 @@ class Profile:
     patches: int  # medical ones, all of them
     medical_frames: int  # an epoch of the variants in notebook 12
     medical_epochs: int
+    key_frame_pairs: int  # an epoch of the colorizers that are shown colors, in notebook 13; at ``frame_size``
+    key_frame_epochs: int
+    key_frame_tests: int  # pairs of frames that they are measured on, in each split
+    clip_frames: int  # of the clips that they color
     figures: Path  # where figures and tables are saved; made when something is saved there
 
 
@@ -79,6 +83,10 @@ PROFILES = {
         patches=16,
         medical_frames=16,
         medical_epochs=4,
+        key_frame_pairs=16,
+        key_frame_epochs=2,
+        key_frame_tests=4,
+        clip_frames=4,
         figures=FIGURES / "smoke",
     ),
     "cpu": Profile(
@@ -109,6 +117,10 @@ PROFILES = {
         patches=480,
         medical_frames=160,
         medical_epochs=20,
+        key_frame_pairs=960,
+        key_frame_epochs=25,
+        key_frame_tests=128,
+        clip_frames=120,
         figures=FIGURES,
     ),
     "gpu": Profile(
@@ -139,6 +151,10 @@ PROFILES = {
         patches=480,
         medical_frames=834,
         medical_epochs=60,
+        key_frame_pairs=4000,
+        key_frame_epochs=30,
+        key_frame_tests=256,
+        clip_frames=120,
         figures=FIGURES,
     ),
 }

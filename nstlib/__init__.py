@@ -1,13 +1,16 @@
 """Perceptual loss for image-to-image translation: neural style transfer and anime colorization, taught and replicated."""
 
 from nstlib import edges
-from nstlib.anime import AnimeFrames
+from nstlib.anime import AnimeClip, AnimeFrames, AnimePairs
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerRecipe
+from nstlib.correspondence import match_colors
 from nstlib.cyclegan import CycleGAN, CycleRecipe
 from nstlib.datasets import CachedFrames
 from nstlib.edges import Condition
+from nstlib.fast_style import FastStyle, FastStyleRecipe, RandomCrops
 from nstlib.frames import FrameFolder, PairFolder, VideoFrames
+from nstlib.hints import Dab
 from nstlib.images import ImageError, load_alpha, load_image, save_image
 from nstlib.losses import (
     PerceptualLoss,
@@ -28,13 +31,16 @@ from nstlib.losses import (
 from nstlib.medical import MedicalPatches
 from nstlib.metrics import color_accuracy
 from nstlib.objective import StyleObjective
+from nstlib.reference import ReferenceColorizer, ReferenceRecipe
 from nstlib.training import ModelError
 from nstlib.transfer import DivergenceError, StyleTransfer, TransferError, TransferResult, stylize
 from nstlib.vgg import FeatureExtractor
 from nstlib.video import convert_video
 
 __all__ = [
+    "AnimeClip",
     "AnimeFrames",
+    "AnimePairs",
     "AssetError",
     "CachedFrames",
     "Colorizer",
@@ -42,7 +48,10 @@ __all__ = [
     "Condition",
     "CycleGAN",
     "CycleRecipe",
+    "Dab",
     "DivergenceError",
+    "FastStyle",
+    "FastStyleRecipe",
     "FeatureExtractor",
     "FrameFolder",
     "ImageError",
@@ -50,6 +59,9 @@ __all__ = [
     "ModelError",
     "PairFolder",
     "PerceptualLoss",
+    "RandomCrops",
+    "ReferenceColorizer",
+    "ReferenceRecipe",
     "StyleObjective",
     "StyleTransfer",
     "TransferError",
@@ -70,6 +82,7 @@ __all__ = [
     "image_gradient_loss",
     "load_alpha",
     "load_image",
+    "match_colors",
     "matrix_root",
     "save_image",
     "style_loss",

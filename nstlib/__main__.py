@@ -12,6 +12,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -20,7 +21,8 @@ from tqdm import tqdm
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer
 from nstlib.frames import visible_files
-from nstlib.images import ImageError, check_target, save_image
+from nstlib.images import ImageError, check_target, load_image, save_image
+from nstlib.reference import ReferenceColorizer
 from nstlib.training import ModelError
 from nstlib.transfer import TransferError, stylize
 from nstlib.video import convert_video
@@ -69,6 +71,14 @@ def parser() -> argparse.ArgumentParser:
         default="grayscale",
         help=f"{' or '.join(SHIPPED)}, which come with nstlib, or a file that Colorizer.save wrote (grayscale)",
     )
+    color.add_argument(
+        "--key-frame",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FRAME",
+        help="frames of the scene that are colored already (with a colorizer that ReferenceColorizer.save wrote)",
+    )
     color.add_argument("--drawing", action="store_true", help="SOURCE is line-art already (with a colorizer for line-art)")
     color.set_defaults(command=run_colorize)
     return result
@@ -96,13 +106,24 @@ def run_colorize(options: argparse.Namespace) -> None:
     colorizer = Colorizer.load(
         asset_path(f"colorizer-{options.colorizer}") if options.colorizer in SHIPPED else options.colorizer
     )
-    colorize = colorizer.colorize_drawing if options.drawing else colorizer.colorize_image
+    method = colorizer.colorize_drawing if options.drawing else colorizer.colorize_image
+    keys = [load_image(path) for path in options.key_frame]
+    if keys and not isinstance(colorizer, ReferenceColorizer):
+        raise ValueError(
+            f"--key-frame needs a ReferenceColorizer; --colorizer {options.colorizer} is a {type(colorizer).__name__}"
+        )
+    colorize = partial(method, reference=keys) if keys else method
+
+    def follow(picture: Tensor, before: Tensor | None) -> Tensor:
+        """With the key frames, and with what was made of the picture before."""
+        return method(picture, reference=keys if before is None else [*keys, before])
+
     if source.is_dir():
         out = options.out or source.with_name(f"{source.resolve().name}-colorized")
         colorize_folder(source, out, colorize)
     elif source.suffix.lower() in VIDEOS:
         out = options.out or beside(source, "colorized", ".mp4")
-        convert_video(source, out, colorize)
+        convert_video(source, out, follow if keys else colorize, recurrent=bool(keys))
     else:
         out = check_target(options.out or beside(source, "colorized", ".png"))
         save_image(colorize(source), out)

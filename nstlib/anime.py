@@ -14,10 +14,11 @@ import imageio_ffmpeg
 import numpy as np
 import PIL.Image
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nstlib.arguments import choice, shown, whole_number
+from nstlib.arguments import choice, number, shown, whole_number
 from nstlib.assets import asset_path
 from nstlib.files import atomic_write
 
@@ -26,6 +27,7 @@ from nstlib.files import atomic_write
 CANVAS = (1280, 720)
 WIDTHS = {"campus": 5842}
 ZOOM = (1.0, 2.0)  # 1: the camera sees the canvas's whole height
+TALK = 15  # frames of a clip with the same expression
 BAND = 64  # camera centers are told apart by bands of so many canvas pixels, across
 
 # What each split may draw. "shots" is the poster's kind of test set: other frames of the same show; expressions and camera
@@ -107,8 +109,7 @@ class AnimeFrames(Dataset[Tensor]):
         return self.length
 
     def __getitem__(self, index: int) -> Tensor:
-        picture = render(self.shot(index), self.size)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div_(255)
+        return _rendered(self.shot(index), self.size)
 
     def shot(self, index: int) -> Shot:
         """What frame ``index`` shows.
@@ -142,6 +143,125 @@ class AnimeFrames(Dataset[Tensor]):
         return Shot(background, actors, (x, y), height, bool(rng.integers(2)))
 
 
+class AnimePairs(Dataset[Tensor]):
+    """Frames of ``AnimeFrames``, each with a reference: the same scene from another camera, with other expressions.
+
+    Between reference and frame the camera has moved and zoomed by about an eighth of what it sees, and the characters by 40
+    canvas pixels. Where a split has one expression of a character only, the reference's is one of the training's.
+
+    For training the differences are larger: twice as much motion, every other reference mirrored, and all of them bent, since
+    the training's characters have one pose each.
+
+    An item has the shape (6, H, W): the reference's RGB, then the frame's.
+
+    Args:
+        split, size, length, seed: as in ``AnimeFrames``.
+
+    Raises:
+        ValueError, nstlib.AssetError: as ``AnimeFrames``.
+    """
+
+    def __init__(self, split: str = "train", size: int | tuple[int, int] = 256, length: int = 1000, seed: int = 0):
+        self.frames = AnimeFrames(split, size, length, seed)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Tensor:
+        reference = _rendered(self.reference(index), self.frames.size)
+        if self.frames.split == "train":
+            reference = _bent(reference, self._random(index, 2))
+        return torch.cat([reference, self.frames[index]])
+
+    def _random(self, index: int, purpose: int) -> np.random.Generator:
+        frames = self.frames
+        return np.random.default_rng((frames.seed, list(SPLITS).index(frames.split), index % frames.length, purpose))
+
+    def reference(self, index: int) -> Shot:
+        """What the reference of frame ``index`` shows.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        frames, shot = self.frames, self.frames.shot(index)
+        rng, training = self._random(index, 1), frames.split == "train"
+        much = 2.0 if training else 1.0
+        canvas_width, aspect = WIDTHS.get(shot.background, CANVAS[0]), frames.size[1] / frames.size[0]
+        lowest, highest = CANVAS[1] / ZOOM[1], min(CANVAS[1], CANVAS[0] / aspect)
+        height = float(np.clip(shot.height * np.exp(rng.normal(0, 0.12 * much)), lowest, highest))
+        while True:
+            across, down = shot.center + rng.normal(0, (0.12 * much, 0.08 * much)) * shot.height
+            across = float(np.clip(across, height * aspect / 2, canvas_width - height * aspect / 2))
+            if not training or band(across) in TRAIN:  # training must see no other band, in a reference neither
+                break
+        down = float(np.clip(down, height / 2, CANVAS[1] - height / 2))
+        actors = tuple(
+            (_other_expression(name, frames.split, rng), place + rng.normal(0, 40 * much)) for name, place in shot.actors
+        )
+        return Shot(shot.background, actors, (across, down), height, shot.flip ^ bool(training and rng.integers(2)))
+
+
+class AnimeClip(Dataset[Tensor]):
+    """A scene, frame after frame: the camera pans to and fro past a character, who talks.
+
+    From frame to frame, all that is seen moves by ``speed`` pixels and nothing else, but for another expression now and then.
+
+    Args:
+        split: as in ``AnimeFrames``.
+        size: side of the square frames in pixels.
+        length: how many frames there are.
+        speed: of the camera, in pixels of the frame from one to the next.
+        seed: of the choice of the scene.
+
+    Raises:
+        ValueError, nstlib.AssetError: as ``AnimeFrames``; or ``speed`` is negative.
+    """
+
+    def __init__(self, split: str = "scenes", size: int = 256, length: int = 120, speed: float = 1.0, seed: int = 0):
+        self.first = AnimeFrames(split, size, 1, seed).shot(0)
+        self.split, self.size, self.seed = split, size, seed
+        self.length, self.speed = whole_number(length, "length", 1), number(speed, "speed", least=0)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Tensor:
+        return _rendered(self.shot(index), (self.size, self.size))
+
+    def shift(self, index: int) -> float:
+        """How far frame ``index`` shows the scene to the left of where frame 0 does, in pixels."""
+        reach = self.size * 3 / 16  # to either side: the character stays in the picture
+        way = index * self.speed % (4 * reach)
+        return reach - abs((way + reach) % (4 * reach) - 2 * reach)
+
+    def shot(self, index: int) -> Shot:
+        """What frame ``index`` shows.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not -self.length <= index < self.length:
+            raise IndexError(f"there are {self.length} frames, no frame {index}")
+        name = self.first.actors[0][0].rpartition("-")[0]
+        height, canvas_width = 480.0, WIDTHS.get(self.first.background, CANVAS[0])
+        pixel = height / self.size
+        most = height / 2 + pixel * self.size * 3 / 16  # from here on the camera would leave the canvas
+        middle = float(np.clip(self.first.center[0], most, canvas_width - most))
+        turn = index % self.length // TALK
+        expressions = SPLITS[self.split]["characters"][name]
+        expression = expressions[(turn + self.seed) % len(expressions)]
+        center = (middle + pixel * self.shift(index % self.length), min(self.first.center[1], CANVAS[1] - height / 2))
+        return Shot(self.first.background, ((f"{name}-{expression}", middle),), center, height, flip=False)
+
+
+def _other_expression(name: str, split: str, rng: np.random.Generator) -> str:
+    """A sprite of the same character with another expression, if there is one."""
+    character, _, expression = name.rpartition("-")
+    mine, trained = (SPLITS[one]["characters"].get(character, ()) for one in (split, "train"))
+    others = [one for one in (mine if len(mine) > 1 else trained) if one != expression]
+    return f"{character}-{rng.choice(others)}" if others else name
+
+
 def _person(character: str) -> str:
     return character.partition("-")[0]
 
@@ -161,6 +281,19 @@ def render(shot: Shot, size: tuple[int, int]) -> PIL.Image.Image:
         corner = (0.0, 0.0) if x is None else (x - full.width / 2, CANVAS[1] - full.height)
         _paste(frame, name, (corner[0] - left) * scale, (corner[1] - top) * scale, scale)
     return frame.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if shot.flip else frame
+
+
+def _bent(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Move the pixels of an image (3, H, W) smoothly, by about a thirtieth of its size."""
+    height, width = image.shape[1:]
+    moves = torch.from_numpy(rng.normal(0, 1 / 15, (1, 2, 5, 5))).float()  # of a picture that goes from -1 to 1
+    moves = F.interpolate(moves, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    still = F.affine_grid(torch.eye(2, 3)[None], [1, 3, height, width], align_corners=False)
+    return F.grid_sample(image[None], still + moves, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+
+
+def _rendered(shot: Shot, size: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(np.array(render(shot, size))).permute(2, 0, 1).float().div_(255)
 
 
 def _paste(frame: PIL.Image.Image, name: str, left: float, top: float, scale: float) -> None:

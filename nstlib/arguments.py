@@ -53,6 +53,17 @@ def number(value: float, name: str, least: float = -math.inf, above: float = -ma
     return value if small else float(value)
 
 
+def share(value: float, name: str) -> float:
+    """A part of a whole: a number from 0 to 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if number(value, name, least=0) > 1:
+        raise ValueError(f"{name} must be at most 1, not {shown(value)}")
+    return value
+
+
 def weight(value: float, name: str) -> float:
     """The weight of a loss: anything that converts to a finite number that is not negative, as a float.
 

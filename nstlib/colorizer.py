@@ -6,7 +6,7 @@ One training step, written out, is ``Colorizer.training_step``; the losses are i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,8 +19,8 @@ from nstlib.devices import fast_precision
 from nstlib.edges import Condition
 from nstlib.losses import PerceptualLoss, adversarial_loss, color_loss, discriminator_loss, image_gradient_loss
 from nstlib.model import ColorizationModel
-from nstlib.networks import NORMS, PatchGAN, UNet, checked_fold
-from nstlib.recipe import TrainingRecipe
+from nstlib.networks import NORMS, PatchGAN, UNet
+from nstlib.recipe import AdversarialRecipe, LaptopRecipe
 from nstlib.training import Trainer
 
 PERCEPTUAL_LOSSES: dict[str, dict[str, Any]] = {  # arguments of ``PerceptualLoss``
@@ -32,7 +32,7 @@ PERCEPTUAL_LOSSES: dict[str, dict[str, Any]] = {  # arguments of ``PerceptualLos
 
 
 @dataclass(frozen=True)
-class ColorizerRecipe(TrainingRecipe):
+class ColorizerRecipe(AdversarialRecipe):
     """How a colorizer is trained. The defaults, the recipe "poster", follow the code of Nazeri et al. 2018 (arXiv 1803.05400;
     github.com/ImagingLab/Colorizing-with-GANs), an earlier paper by two of the
     poster's authors and a colleague.
@@ -45,15 +45,8 @@ class ColorizerRecipe(TrainingRecipe):
         ValueError: a setting is out of its range, or all weights are 0.
     """
 
-    width: int = 64  # channels of the first layer; sets the size of both networks
-    widest: int = 8  # the generator's deep layers have at most ``widest`` times ``width`` channels
-    fold: int = 1  # side of the squares of pixels that become channels in the generator; the discriminator uses half of it
-    discriminator_halvings: int = 3  # 1, 2, 3 see patches of 16, 34, 70 pixels, times the discriminator's fold
     discriminator_norm: str = "batch"  # or "spectral"
-    adversarial_every: int = 1  # the GAN's part of a step, both networks', is taken once in so many steps
-    output_gain: float = 1.0  # factor on the last layer's initial weights: the smaller, the nearer to gray it begins
     dropout: float = 0.5
-    adversarial_weight: float = 1.0  # at 0 there is no discriminator
     l1_weight: float = 100.0  # lambda in Eq. (4); of the mean over pixels and channels
     perceptual_weight: float = 0.0  # of VGG's features; the poster's "future research"
     perceptual_distance: str = "l1"  # or "squared"; see PERCEPTUAL_LOSSES
@@ -63,36 +56,18 @@ class ColorizerRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("width", whole_number, least=1)
-        self.check("widest", whole_number, least=1)
-        self.check("fold", checked_fold)
-        self.check("discriminator_halvings", whole_number, least=1, most=5)
         choice(self.discriminator_norm, "discriminator_norm", NORMS)
         self.check("perceptual_frames", whole_number, least=1)
         choice(self.perceptual_distance, "perceptual_distance", list(PERCEPTUAL_LOSSES))
-        self.check_adversarial_every()
-        self.check("output_gain", number, above=0)
         self.check("dropout", number, least=0, below=1)
 
 
 POSTER = ColorizerRecipe()
-# what two CPU cores can do in 20 minutes; each departure with its reason
 LAPTOP = replace(
     POSTER,
-    batch_size=8,  # twice the steps for the same work: 0.52 instead of 0.48 in a trial of 9,600 frames
-    width=32,  # a quarter of the work
-    fold=4,  # 256 pixels at little more than the price of 64
-    output_gain=0.1,  # tanh begins far from its ends, where it learns nothing
+    **asdict(LaptopRecipe()),
     dropout=0.0,  # few steps: noise costs accuracy (0.47 with, 0.51 without in a trial)
-    discriminator_halvings=2,  # at fold 2 patches of 68 pixels, the poster's 70
     discriminator_norm="spectral",  # after 96 steps against a fixed generator its loss is 0.84; with batch norm 1.36
-    adversarial_every=8,  # most of the discriminator's work saved, for the same accuracy in a trial
-    generator_steps=1,  # instead, the discriminator steps less often (adversarial_every)
-    generator_lr=3e-3,  # batch norm bears it, and with the schedule below it learns faster; at 5e-3 a run lost its way once
-    discriminator_lr=1e-3,  # it takes an eighth of the steps
-    beta1=0.5,  # as pix2pix
-    beta2=0.99,  # forgets a large gradient sooner
-    schedule="one-cycle",  # warm up, then fall to nothing: the last, small steps refine the result
 )
 RECIPES = {
     "poster": POSTER,
@@ -116,6 +91,7 @@ class Colorizer(ColorizationModel):
 
     recipe_type = ColorizerRecipe
     recipe: ColorizerRecipe
+    discriminator: nn.Module
     collapse = (0.01, 6.0)  # bounds on the loss of Eq. (5), which is 2 log 2 = 1.39 at chance; outside them, training warns
 
     def __init__(

@@ -24,48 +24,32 @@ from nstlib.color import rgb_to_lab, scale_lab
 from nstlib.edges import Condition
 from nstlib.images import check_images
 from nstlib.model import ColorizationModel
-from nstlib.networks import LineNetwork, PatchGAN, UNet, checked_fold
-from nstlib.recipe import TrainingRecipe
+from nstlib.networks import LineNetwork, PatchGAN, UNet
+from nstlib.recipe import LaptopRecipe
 from nstlib.training import Trainer
 
 
 @dataclass(frozen=True)
-class CycleRecipe(TrainingRecipe):
+class CycleRecipe(LaptopRecipe):
     """How a CycleGAN is trained. Networks, learning rates and schedule are those of the colorizers' recipe "laptop".
 
     Raises:
         ValueError: a setting is out of its range, or all weights are 0.
     """
 
-    batch_size: int = 8  # half of a batch gives its lines, half its colors
-    generator_lr: float = 3e-3
-    discriminator_lr: float = 1e-3
-    beta1: float = 0.5
-    beta2: float = 0.99
-    generator_steps: int = 1
-    schedule: str = "one-cycle"  # constant, then falling, in the paper
-    width: int = 32  # 64 in the paper
-    fold: int = 4  # of the U-Net, as in ``ColorizerRecipe``
-    output_gain: float = 0.1
+    # of a batch, half gives its lines and half its colors; the paper has width 64, and a learning rate that is constant first
     discriminator_halvings: int = 1  # with fold 4, patches of 32 pixels
-    adversarial_every: int = 8  # the GAN's part of a step is taken once in so many steps
     pool: int = 48  # earlier fakes that the discriminators are shown again; 50 in the paper
     noise: float = 0.05  # standard deviation, on fake colors before lines are read from them: no room for a hidden code
-    adversarial_weight: float = 1.0  # at 0 there are no discriminators
     cycle_colors_weight: float = 100.0  # of the L1 distance, as lambda in Eq. (4) of the poster; 10 in the paper
     cycle_lines_weight: float = 2.0  # of the cross-entropy; at 10, lines are embossed on the colors
     operator_weight: float = 10.0  # of the cross-entropy; at 0 the way back is learned by the other losses, as in the paper
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "discriminator_halvings"):
-            self.check(name, whole_number, least=1)
-        self.check("fold", checked_fold)
-        self.check("output_gain", number, above=0)
         self.check("noise", number, least=0)
         self.check("batch_size", whole_number, least=2)
         self.check("pool", whole_number, least=self.batch_size)
-        self.check_adversarial_every()
 
 
 class CycleGAN(ColorizationModel):
@@ -166,7 +150,7 @@ class Generators(nn.Module):
 
     def __init__(self, size: int, recipe: CycleRecipe):
         super().__init__()
-        self.to_colors = UNet(size, recipe.width, output_gain=recipe.output_gain, fold=recipe.fold)
+        self.to_colors = UNet(size, recipe.width, output_gain=recipe.output_gain, fold=recipe.fold, widest=recipe.widest)
         self.to_lines = LineNetwork(max(1, recipe.width // 2))
 
     def forward(self, image: Tensor, direction: str = "to_colors") -> Tensor:

@@ -80,17 +80,17 @@ class CachedFrames(Dataset[Tensor]):
     A frame of 256 pixels takes 0.26 MB, in 8 bits a value.
 
     Args:
-        frames: a dataset of (3, H, W), RGB in [0, 1].
-        condition: found of each frame once, and kept as a fourth channel, before RGB; None leaves that to the training.
+        frames: a dataset of (3, H, W), RGB in [0, 1], or of pairs of these, (6, H, W).
+        condition: found of each frame once, and kept as one more channel before its RGB; None leaves that to the training.
 
     Raises:
         ImageError: as ``CheckedFrames``, or there is not so much memory.
     """
 
     def __init__(self, frames: Frames, condition: Condition | None = None):
-        self.frames, self.condition = CheckedFrames(frames, channels=(3, 4) if condition is None else (3,)), condition
+        self.frames, self.condition = CheckedFrames(frames, channels=(3, 4, 6, 8) if condition is None else (3, 6)), condition
         channels, *size = self.frames.shape
-        shape = (len(frames), channels + (condition is not None), *size)
+        shape = (len(frames), channels if condition is None else channels // 3 * 4, *size)
         try:
             # memory is taken as it is filled; a tensor for each frame, among larger ones that go, would scatter the heap
             self._kept = torch.empty(shape, dtype=torch.uint8)
@@ -105,7 +105,8 @@ class CachedFrames(Dataset[Tensor]):
         if not self._is_kept[index]:
             frame = self.frames[index]
             if self.condition is not None:
-                frame = torch.cat([self.condition.find(frame[None])[0], frame])
+                images = frame[None].split(3, dim=1)
+                frame = torch.cat([part for image in images for part in (self.condition.find(image)[0], image[0])])
             self._kept[index] = (frame.clamp(0, 1) * 255).round()
             self._is_kept[index] = True
         return self._kept[index] / 255

@@ -316,6 +316,19 @@ class PerceptualLoss(nn.Module):
         Raises:
             ValueError: shapes that differ, an empty batch, integers, or a target that leaves [0, 1] by more than a tenth.
         """
+        content, style = self.parts(image, target)
+        return content + style
+
+    def parts(self, image: Tensor, target: Tensor, style: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Content loss against ``target``, and style loss against another image, ``style``, if one is given.
+
+        Args:
+            image, target: as in ``forward``.
+            style: shape (1, 3, H', W'), RGB in [0, 1], any size; None takes the target.
+
+        Raises:
+            ValueError: as in ``forward``.
+        """
         if image.shape != target.shape:
             raise ValueError(f"image and target have different shapes: {tuple(image.shape)} and {tuple(target.shape)}")
         if not (image.is_floating_point() and target.is_floating_point() and image.shape[0]):
@@ -326,15 +339,18 @@ class PerceptualLoss(nn.Module):
         features = self.extractor(image)
         with torch.no_grad():
             targets = self.extractor(target)
-        loss = image.new_zeros(())
+            styles = targets if style is None else self.extractor(style)
+        content_part, style_part = image.new_zeros(()), image.new_zeros(())
         for layer, weight in self.content.items():
             if self.distance == "l1":
-                loss = loss + weight * feature_distance(features[layer], targets[layer])
+                content_part = content_part + weight * feature_distance(features[layer], targets[layer])
             else:
-                loss = loss + weight * content_loss(features[layer], targets[layer]) / features[layer].numel()
+                mean = content_loss(features[layer], targets[layer]) / features[layer].numel()
+                content_part = content_part + weight * mean
         for layer, weight in self.style.items():
-            loss = loss + weight * style_loss(gram_matrix(features[layer]), gram_matrix(targets[layer])) / len(image)
-        return loss
+            grams = gram_matrix(features[layer]), gram_matrix(styles[layer])
+            style_part = style_part + weight * style_loss(*grams) / len(image)
+        return content_part, style_part
 
 
 def _checked_mask(mask: Tensor, features: Tensor) -> Tensor:

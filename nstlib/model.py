@@ -6,6 +6,7 @@ A model adds its networks, its recipe and its training step; see ``nstlib.colori
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 import zipfile
@@ -40,7 +41,7 @@ METADATA = "nstlib.model"  # the key of the configuration in a saved file
 
 
 class ColorizationModel(ABC):
-    """A generator that colors frames from a condition, and the discriminator that it is trained against.
+    """A generator that colors frames from a condition, and the discriminator that it is trained against, if there is one.
 
     Args:
         condition: "grayscale", "canny", "sobel", "xdog", or a ``nstlib.edges.Condition`` with settings of its own.
@@ -58,7 +59,8 @@ class ColorizationModel(ABC):
     """
 
     recipe_type: ClassVar[type[TrainingRecipe]]
-    collapse: tuple[float, float]
+    collapse: tuple[float, float] = (-math.inf, math.inf)
+    discriminator: nn.Module | None
     _types: ClassVar[dict[str, type[ColorizationModel]]] = {}
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -78,11 +80,12 @@ class ColorizationModel(ABC):
             self.generator, self.discriminator = self.build_networks()
         # 4 x 4 kernels run faster on CPUs with the channels last in memory
         self.generator.to(memory_format=torch.channels_last)
-        self.discriminator.to(memory_format=torch.channels_last)
+        if self.discriminator is not None:
+            self.discriminator.to(memory_format=torch.channels_last)
 
     @abstractmethod
-    def build_networks(self) -> tuple[nn.Module, nn.Module]:
-        """Generator and discriminator, with initial weights."""
+    def build_networks(self) -> tuple[nn.Module, nn.Module | None]:
+        """Generator and, if there is one, discriminator, with initial weights."""
 
     @abstractmethod
     def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]:
@@ -102,6 +105,10 @@ class ColorizationModel(ABC):
     def frame_channels(self) -> tuple[int, ...]:
         """That the frames it trains on may have: RGB, or a condition beside RGB."""
         return (4,) if self.condition.operator == "given" else (3, 4)
+
+    def target(self, frames: Tensor) -> Tensor:
+        """Of what the dataset gives, (B, C, H, W), the frames to color: (B, 3 or 4, H, W)."""
+        return frames
 
     def inputs(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames in RGB, [0, 1]: condition (B, 1, H, W) and CIELAB (B, 3, H, W), both in [-1, 1].
@@ -131,17 +138,22 @@ class ColorizationModel(ABC):
             ImageError: not such a condition.
         """
         check_images(condition, "condition", channels=1)
-        generator, device = self.generator.eval(), self.device
-        condition = condition.detach().to(device, torch.float32)
+        condition = condition.detach().to(self.device, torch.float32)
         self._warn_of_ink(condition)
         small = resize(condition, shape_with(condition, self.size))
-        scaled = small.to(memory_format=torch.channels_last) * 2 - 1
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_precision(device) == torch.bfloat16):
-            fake = generator(scaled)
-        colorized = scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
+        colorized = self._paint(small.to(memory_format=torch.channels_last) * 2 - 1)
         if self.condition.operator == "grayscale" and small.shape != condition.shape:
             return guided_upsample(colorized, condition)
         return resize(colorized, (condition.shape[2], condition.shape[3]))
+
+    def _paint(self, *inputs: Any) -> Tensor:
+        """What the generator makes of its inputs (the first, if there are several), in RGB, clipped to [0, 1]."""
+        generator, device = self.generator.eval(), self.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_precision(device) == torch.bfloat16):
+            fake = generator(*inputs)
+        if isinstance(fake, tuple):
+            fake = fake[0]
+        return scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
 
     def _warn_of_ink(self, condition: Tensor) -> None:
         """Line-art far darker or lighter than any that it was trained on comes out in the wrong colors.
@@ -159,11 +171,12 @@ class ColorizationModel(ABC):
             )
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
-    def colorize_image(self, image: Source) -> Tensor:
+    def colorize_image(self, image: Source, **shown: Any) -> Tensor:
         """Color a picture of any size: from its gray, which keeps all detail, or from its lines, found at the size of training.
 
         Args:
             image: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
+            shown: what ``colorize`` of this model takes beside the condition, by name.
 
         Returns:
             Shape (1, 3, H, W), RGB in [0, 1], of the picture's size.
@@ -178,14 +191,14 @@ class ColorizationModel(ABC):
         if self.condition.operator == "given":
             raise ImageError("image: this model takes line-art as it is given; colorize_drawing colors a drawing")
         if self.condition.operator == "grayscale":
-            return self.colorize(self.condition(picture)).cpu()
+            return self.colorize(self.condition(picture), **shown).cpu()
         if is_drawing(picture):
             message = "the picture looks like line-art: each of its lines has two edges; colorize_drawing takes it as it is"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         small = resize(picture, shape_with(picture, self.frame_size))
-        return resize(self.colorize(self.condition(small)).cpu(), (picture.shape[2], picture.shape[3]))
+        return resize(self.colorize(self.condition(small), **shown).cpu(), (picture.shape[2], picture.shape[3]))
 
-    def colorize_drawing(self, drawing: Source) -> Tensor:
+    def colorize_drawing(self, drawing: Source, **shown: Any) -> Tensor:
         """Color a drawing, scan or photograph of line-art, of any size and thickness; see ``nstlib.edges.drawing_to_lines``.
 
         The network colors the drawing's lines at the size of training. The colors are resized to the drawing's, and its ink is
@@ -193,6 +206,7 @@ class ColorizationModel(ABC):
 
         Args:
             drawing: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
+            shown: what ``colorize`` of this model takes beside the condition, by name.
 
         Returns:
             Shape (1, 3, H, W), RGB in [0, 1], of the drawing's size.
@@ -204,7 +218,7 @@ class ColorizationModel(ABC):
         alpha = None if isinstance(drawing, Tensor) else load_alpha(drawing)
         if alpha is not None and alpha.mean() < 0.4:  # ink of any color on nothing, not a cut-out
             picture = 1 - alpha.expand(-1, 3, -1, -1)
-        colors = self.colorize(self.drawing_condition(picture)).cpu()
+        colors = self.colorize(self.drawing_condition(picture), **shown).cpu()
         return resize(colors, (picture.shape[2], picture.shape[3])) * (1 - ink_on_paper(picture))
 
     def drawing_condition(self, drawing: Tensor) -> Tensor:
@@ -255,9 +269,14 @@ class ColorizationModel(ABC):
         if not len(indices):
             raise ValueError("indices are empty: there is nothing to compare")
         batch = self._checked(frames).batch(indices)
-        condition, truth = self.condition(batch), self.condition.truth(batch)
-        colorized = self.colorize(condition).cpu()
+        target = self.target(batch)
+        condition, truth = self.condition(target), self.condition.truth(target)
+        colorized = self._colorize_batch(batch, condition).cpu()
         return {"condition": condition, "truth": truth, "colorized": colorized, "accuracy": color_accuracy(colorized, truth)}
+
+    def _colorize_batch(self, batch: Tensor, condition: Tensor) -> Tensor:
+        """Color what a dataset gave, (B, C, H, W), whose condition is (B, 1, H, W)."""
+        return self.colorize(condition)
 
     def _checked(self, frames: Frames) -> CheckedFrames:
         """Frames that this model can take, with a condition that is its own if they bring one along."""
@@ -300,7 +319,7 @@ class ColorizationModel(ABC):
             progress=progress,
             callback=None if callback is None else lambda: callback(self),
         )
-        darkness = 1 - self.condition(trainer.frames.sample()).mean(dim=(1, 2, 3))
+        darkness = 1 - self.condition(self.target(trainer.frames.sample())).mean(dim=(1, 2, 3))
         self.ink = (float(darkness.min()), float(darkness.max()))
         return trainer.fit()
 

@@ -106,7 +106,7 @@ class UNet(nn.Module):
     def forward(self, condition: Tensor) -> Tensor:
         """(B, in_channels, H, W), any H and W, to (B, out_channels, H, W) in [-1, 1], or that much beside ``base``."""
         height, width = condition.shape[2:]
-        padded = _pad(condition, self.fold * 2 ** len(self.decoder))
+        padded = pad(condition, self.fold * 2 ** len(self.decoder))
         x = F.pixel_unshuffle(padded, self.fold)
         scales = []
         for down in self.encoder:
@@ -167,7 +167,7 @@ class PatchGAN(nn.Module):
 
     def forward(self, *images: Tensor) -> Tensor:
         """Condition (B, 1, H, W) and image (B, 3, H, W), say, to logits, (B, 1, H', W'); positive for real."""
-        x = _pad(torch.cat(images, dim=1), self.fold)
+        x = pad(torch.cat(images, dim=1), self.fold)
         return self.layers(F.pixel_unshuffle(x, self.fold))
 
 
@@ -195,7 +195,7 @@ class LineNetwork(nn.Module):
         return self.layers(image)
 
 
-def _pad(images: Tensor, multiple: int) -> Tensor:
+def pad(images: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until height and width are multiples of ``multiple``."""
     height, width = images.shape[2:]
     if height % multiple == width % multiple == 0:

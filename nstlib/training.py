@@ -26,26 +26,30 @@ from nstlib.run_folder import ModelError, make_folder, read_checkpoint, write_ch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from nstlib.recipe import AdversarialRecipe
+
 CHECK_EVERY = 10  # steps between checks of the losses; on a GPU each check waits for it
 SHEET = 8  # validation frames on a sheet of samples
-_PARTS = [network + part for part in ("", "_optimizer", "_schedule") for network in ("generator", "discriminator")]
 
 
 class Trainable(Protocol):
     """What the trainer asks of a model (``nstlib.model.ColorizationModel`` has it all).
 
     Attributes:
+        discriminator: None where there is none.
         collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
         frame_size, frame_channels: shorter side in pixels of the frames that it trains on, and the channels that they may have.
         history: one entry an epoch.
     """
 
     collapse: tuple[float, float]
-    recipe: TrainingRecipe
     seed: int
     history: list[dict[str, float]]
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: nn.Module | None
+
+    @property
+    def recipe(self) -> TrainingRecipe: ...
 
     @property
     def frame_size(self) -> int: ...
@@ -56,6 +60,10 @@ class Trainable(Protocol):
     def config(self) -> dict[str, Any]: ...
 
     def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]: ...
+
+
+class Measured(Trainable, Protocol):
+    """What the trainer asks of a model that is measured on validation frames."""
 
     def evaluate(self, frames: Frames) -> dict[str, Tensor]: ...
 
@@ -124,9 +132,12 @@ class Trainer:
         self.step = 0
         self._digest = digest(self.frames)
         self.generator, self.generator_optimizer, self.generator_schedule = self._set_up(model.generator, recipe.generator_lr)
-        self.discriminator, self.discriminator_optimizer, self.discriminator_schedule = self._set_up(
-            model.discriminator, recipe.discriminator_lr
-        )
+        self._networks = {"generator": model.generator}
+        if model.discriminator is not None:
+            self._networks["discriminator"] = model.discriminator
+            self.discriminator, self.discriminator_optimizer, self.discriminator_schedule = self._set_up(
+                model.discriminator, cast("AdversarialRecipe", recipe).discriminator_lr
+            )
 
     # -- what a model's training_step uses, beside ``generator`` and ``discriminator`` --
 
@@ -194,7 +205,7 @@ class Trainer:
                 torch.manual_seed((model.seed * 1000 + epoch) * 1000 + fabric.global_rank)
                 entry = self.run_epoch(batches, bar)
                 if self.validation is not None:
-                    measured = model.evaluate(self.validation)
+                    measured = cast("Measured", model).evaluate(self.validation)
                     entry |= {name: float(measured[name].mean()) for name in ("accuracy", "accuracy_ab")}
                     bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name != "seconds"})
                 model.history.append(entry)
@@ -234,8 +245,8 @@ class Trainer:
         Raises:
             ModelError: a loss is NaN or infinite.
         """
-        self.model.generator.train()
-        self.model.discriminator.train()
+        for network in self._networks.values():
+            network.train()
         started = time.monotonic()
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
@@ -257,7 +268,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on. Random numbers follow from the seed and the step, so no generator's state is kept."""
-        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        parts = {name: getattr(self, name).state_dict() for name in self._parts()}
         return {**parts, "step": self.step, "steps": self.total_steps, "history": self.model.history, "run": self._run()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -278,16 +289,21 @@ class Trainer:
         if different - ({"epochs", "number of frames", "frames"} if longer else set()):
             names = ", ".join(key for key in mine if key in different)
             raise ModelError(f"the checkpoint is of another training; different: {names}; choose another folder")
-        for name in _PARTS:
+        for name in self._parts():
             if not (longer and name.endswith("_schedule")):
                 getattr(self, name).load_state_dict(state[name])
         self.step, self.model.history = state["step"], state["history"]
         if longer:
             left = self.total_steps - self.step
-            self.generator_schedule = self._schedule(self.generator_optimizer, self.recipe.generator_lr, left)
-            self.discriminator_schedule = self._schedule(self.discriminator_optimizer, self.recipe.discriminator_lr, left)
+            for network in self._networks:
+                rate, optimizer = getattr(self.recipe, f"{network}_lr"), getattr(self, f"{network}_optimizer")
+                setattr(self, f"{network}_schedule", self._schedule(optimizer, rate, left))
 
     # -- how it works --
+
+    def _parts(self) -> list[str]:
+        """The names of what a checkpoint holds of the networks."""
+        return [network + part for part in ("", "_optimizer", "_schedule") for network in self._networks]
 
     def _set_up(self, network: nn.Module, lr: float) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
@@ -300,14 +316,14 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = lr
             group.pop("initial_lr", None)  # of an earlier schedule
-        if self.recipe.schedule == "one-cycle":  # rises for a tenth of the run, then falls to nothing along a cosine
+        if self.recipe.schedule == "one-cycle":  # rises for a tenth of the run, then falls to zero along a cosine
             return OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False)
         return ExponentialLR(optimizer, gamma=0.1 ** (1 / steps))
 
     def _share_buffers(self) -> None:
         """Give all processes the first one's running means of batch norm: on CPUs each has its own, and measures with them."""
         if self.fabric.world_size > 1 and self.fabric.device.type == "cpu":
-            buffers = [*self.model.generator.buffers(), *self.model.discriminator.buffers()]
+            buffers = [buffer for network in self._networks.values() for buffer in network.buffers()]
             for buffer, first in zip(buffers, self.fabric.broadcast(buffers), strict=True):
                 buffer.copy_(first)
 
@@ -359,6 +375,7 @@ class Trainer:
         """Log, samples, and last the checkpoint: what it says is done has been written."""
         write_log(folder, self.model.history)
         if self.validation is not None:
-            compared = self.model.compare(self.validation, range(min(SHEET, len(self.validation))))
+            indices = range(min(SHEET, len(self.validation)))
+            compared = cast("Measured", self.model).compare(self.validation, indices)
             write_samples(folder, len(self.model.history), compared)
         write_checkpoint(folder, self.state_dict())

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nstlib.files import atomic_write
-from nstlib.images import ImageError, check_file, check_folder_of, to_uint8
+from nstlib.images import ImageError, check_file, check_folder_of, load_image, save_image, to_uint8
 
 # What ffmpeg may open. Without such a list it takes a text that names other files, or a playlist that never ends, for a video.
 CONTAINERS = "mov,matroska,avi,flv,mpeg,mpegts,ogg,asf,gif"  # mov is mp4 too, matroska webm
@@ -84,8 +84,9 @@ def decode_video(
 def convert_video(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    convert: Callable[[Tensor], Tensor],
+    convert: Callable[..., Tensor],
     *,
+    recurrent: bool = False,
     progress: bool = True,
 ) -> None:
     """Write a video whose pictures are ``convert`` of those of another, with the sound of the other.
@@ -98,11 +99,19 @@ def convert_video(
     >>> colorizer = Colorizer.load(asset_path("colorizer-grayscale"))
     >>> convert_video("clip.mp4", "colorized.mp4", colorizer.colorize_image)
 
+    A picture's colors may depend on those of the picture before:
+
+    >>> shown = ReferenceColorizer.load("shown.safetensors")
+    >>> def follow(picture, before):
+    ...     return shown.colorize_image(picture, reference=["first.png"] if before is None else ["first.png", before])
+    >>> convert_video("clip.mp4", "colorized.mp4", follow, recurrent=True)
+
     Args:
         source: a video of any size and length.
         target: a path that ends in .mp4, .mkv or .mov. It is H.264, at the source's frames a second; a video with an odd number
             of pixels a side is resized to the next smaller even one.
         convert: takes an image (1, 3, H, W), RGB in [0, 1], and gives one, of a size that is the same for all.
+        recurrent: ``convert`` takes a second argument: what it gave for the picture before, in 8 bits; None at the first.
         progress: show a progress bar.
 
     Raises:
@@ -120,8 +129,9 @@ def convert_video(
     pictures = decode_video(source, name, f"scale=iw*sar:ih:flags=bicubic+{EXACT},setsar=1,format=rgb24", rate)
     try:
         with closing(pictures), tqdm(total=round(rate * seconds), unit="frame", disable=not progress) as bar:
+            converter = _Converter(convert, recurrent)
             # functions, since what is written already need not be converted
-            frames: Iterator[Callable[[], np.ndarray]] = (partial(_converted, convert, picture) for picture in pictures)
+            frames: Iterator[Callable[[], np.ndarray]] = (partial(converter, picture) for picture in pictures)
             first = next(frames, None)
             if first is None:
                 raise ImageError(f"{name}: there are no frames in it")
@@ -132,11 +142,15 @@ def convert_video(
             length, parts = round(PART_SECONDS * rate) or 1, []
             for number in count():
                 part, some = folder / f"{number:06}{target.suffix.lower()}", islice(frames, length)
-                if part.exists():
+                last = part.with_suffix(".png")
+                if part.exists() and last.exists():
                     written = sum(1 for _ in some)
                     bar.update(written)
+                    converter.before = load_image(last)
                 else:
                     written = _write(part, (frame() for frame in some), rate, bar)
+                    if converter.before is not None:
+                        save_image(converter.before, last)
                 if written:
                     parts.append(part)
                 if written < length:
@@ -148,9 +162,26 @@ def convert_video(
     shutil.rmtree(folder)
 
 
-def _converted(convert: Callable[[Tensor], Tensor], picture: np.ndarray) -> np.ndarray:
-    """What ``convert`` makes of a picture (H, W, 3), uint8, in the same form."""
-    return to_uint8(convert(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div_(255)))
+class _Converter:
+    """``convert``, of pictures (H, W, 3), uint8, to others.
+
+    Attributes:
+        before: what it gave last, (1, 3, H, W), RGB in [0, 1].
+    """
+
+    def __init__(self, convert: Callable[..., Tensor], recurrent: bool):
+        self.convert, self.recurrent = convert, recurrent
+        self.before: Tensor | None = None
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        image = _as_tensor(picture)
+        converted = to_uint8(self.convert(image, self.before) if self.recurrent else self.convert(image))
+        self.before = _as_tensor(converted)
+        return converted
+
+
+def _as_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div_(255)
 
 
 def _rate_and_length(path: Path, name: str) -> tuple[float, float]:

@@ -65,17 +65,23 @@ class Lab(widgets.VBox):
 
 def picture(image: Tensor, caption: str, alt: str) -> str:
     """A picture as HTML, as wide as its widget: ipywidgets' own Image has no alternative text."""
-    pixels = PIL.Image.fromarray(to_uint8(image))
-    stream, kind = io.BytesIO(), "png" if max(pixels.size) <= 128 else "jpeg"  # JPEG's blocks would show in small ones
-    pixels.save(stream, kind, quality=88)
-    source = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    height, width = image.shape[2:]
     # the browser keeps the place free by width and height, so that nothing jumps while it decodes
     return (
-        f'<figure style="margin: 0; text-align: center; line-height: 1.8"><img src="{source}" alt="{html.escape(alt)}" '
-        f'width="{pixels.width}" height="{pixels.height}" decoding="sync" '
+        f'<figure style="margin: 0; text-align: center; line-height: 1.8">'
+        f'<img src="{data_url(image)}" alt="{html.escape(alt)}" '
+        f'width="{width}" height="{height}" decoding="sync" '
         f'style="width: 100%; height: auto; max-height: 420px; object-fit: contain">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def data_url(image: Tensor) -> str:
+    """An image (1, 3, H, W) as text that a browser shows."""
+    pixels = PIL.Image.fromarray(to_uint8(image))
+    stream, kind = io.BytesIO(), "png" if max(pixels.size) <= 128 else "jpeg"  # JPEG's blocks would show in small ones
+    pixels.save(stream, kind, quality=88)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 # of sliders and choices

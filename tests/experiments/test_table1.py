@@ -61,6 +61,15 @@ def test_records_older_than_a_recipes_field_go_with_newer_ones():
         table1.summary_rows([entry(seed=0), entry(seed=1, recipe={**newer, "gradient_weight": 1.0})])
 
 
+def test_minutes_of_different_devices_are_not_averaged():
+    one, two = "An EPYC, 1 core", "An EPYC, 2 cores"
+    rows = table1.summary_rows(
+        [entry(seconds=600, device=two), entry(seed=1, seconds=1200, device=one), entry(seed=2, seconds=1320, device=one)]
+    )
+    assert rows[0]["seconds"] == {one: {"mean": 1260, "sd": 84.8528}, two: {"mean": 600}}
+    assert table1.markdown(rows).splitlines()[2].split("|")[-2].strip() == "21 (1 core), 10 (2 cores)"
+
+
 def test_what_was_not_measured_is_absent():
     first, second = entry(seed=0, accuracy=0.5), entry(seed=1, accuracy=0.7)
     del second["train"]

@@ -13,7 +13,21 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from nstlib import anime
-from nstlib.anime import BAND, CANVAS, SPLITS, WIDTHS, ZOOM, AnimeFrames, Shot, band, render, sample_clip
+from nstlib.anime import (
+    BAND,
+    CANVAS,
+    SPLITS,
+    TRAIN,
+    WIDTHS,
+    ZOOM,
+    AnimeClip,
+    AnimeFrames,
+    AnimePairs,
+    Shot,
+    band,
+    render,
+    sample_clip,
+)
 from nstlib.assets import ASSETS, asset_path
 from nstlib.frames import VideoFrames
 
@@ -312,6 +326,110 @@ def test_the_widest_frames_can_be_composed_for_every_split(split):
 
 
 # --- the sample clip ---------------------------------------------------------------------------------------------------
+
+
+# pairs
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_pair_is_a_frame_and_its_scene_from_another_camera(split):
+    pairs, frames = AnimePairs(split, 32, 60), AnimeFrames(split, 32, 60)
+    assert len(pairs) == 60
+    assert torch.equal(pairs[7][3:], frames[7])
+    assert torch.equal(pairs[7], AnimePairs(split, 32, 8)[7])
+    moved, zoomed, flipped = [], [], 0
+    for i in range(60):
+        shot, reference = frames.shot(i), pairs.reference(i)
+        assert reference.background == shot.background
+        assert split == "train" or reference.flip == shot.flip
+        assert [name.rpartition("-")[0] for name, _ in reference.actors] == [name.rpartition("-")[0] for name, _ in shot.actors]
+        assert CANVAS[1] / ZOOM[1] - 1e-6 <= reference.height <= CANVAS[1]
+        for center, end in zip(reference.center, canvas(reference.background), strict=True):
+            assert reference.height / 2 - 1e-6 <= center <= end - reference.height / 2 + 1e-6
+        flipped += reference.flip != shot.flip
+        moved.append(abs(reference.center[0] - shot.center[0]) / shot.height)
+        zoomed.append(abs(reference.height / shot.height - 1))
+    assert 0.03 < sum(moved) / 60 < (0.4 if split == "train" else 0.2)
+    assert 0.03 < sum(zoomed) / 60 < (0.3 if split == "train" else 0.15)
+    assert 15 < flipped < 45 if split == "train" else flipped == 0
+
+
+def test_references_of_the_training_are_bent():
+    pairs = AnimePairs("train", 64, 6)
+    for i in range(6):
+        straight = torch.from_numpy(to_array(render(pairs.reference(i), (64, 64))) / 255).permute(2, 0, 1).float()
+        bent = pairs[i][:3]
+        assert_is_frame(bent, (64, 64))
+        assert (bent - straight).abs().mean() > 0.01
+        assert (bent.mean(dim=(1, 2)) - straight.mean(dim=(1, 2))).abs().max() < 0.1, "of about the same colors"
+    still = AnimePairs("shots", 64, 1)
+    assert torch.equal(
+        still[0][:3], torch.from_numpy(to_array(render(still.reference(0), (64, 64)))).permute(2, 0, 1).float() / 255
+    )
+
+
+def test_references_show_another_expression_where_there_is_one():
+    for split in SPLITS:
+        pairs = AnimePairs(split, 32, 200)
+        for i in range(200):
+            for (name, _), (other, _) in zip(pairs.frames.shot(i).actors, pairs.reference(i).actors, strict=True):
+                if split == "train" and name == "eileen-concerned":
+                    assert other == name, "training has no other"
+                else:
+                    assert other != name
+
+
+def test_no_reference_of_the_training_shows_what_is_kept_for_a_test():
+    pairs = AnimePairs("train", 32, 500)
+    trained = {f"{name}-{one}" for name, expressions in SPLITS["train"]["characters"].items() for one in expressions}
+    for i in range(500):
+        reference = pairs.reference(i)
+        assert band(reference.center[0]) in TRAIN
+        assert {name for name, _ in reference.actors} <= trained
+
+
+# clips
+
+
+@pytest.mark.parametrize("speed", [1.0, 3.0])
+def test_in_a_clip_all_moves_alike_but_the_face(speed):
+    clip = AnimeClip("scenes", 64, 120, speed)
+    expressions = [clip.shot(i).actors[0][0] for i in range(120)]
+    assert len(set(expressions)) == 2
+    compared = 0
+    for i in range(119):
+        moved = clip.shift(i + 1) - clip.shift(i)
+        assert abs(moved) <= speed
+        if moved == int(moved) and expressions[i] == expressions[i + 1]:
+            before, after = clip[i], clip[i + 1]
+            width = 64 - abs(int(moved))
+            was, now = before[..., max(int(moved), 0) :][..., :width], after[..., max(-int(moved), 0) :][..., :width]
+            assert (was - now).abs().mean() < 0.002
+            compared += 1
+    assert compared > 80
+
+
+def test_a_clip_stays_with_its_character():
+    clip = AnimeClip("shots", 64, 200, 2.0, seed=3)
+    for i in range(200):
+        shot = clip.shot(i)
+        assert abs(shot.center[0] - shot.actors[0][1]) <= shot.height * 3 / 16 + 1e-6
+    assert max(abs(clip.shift(i)) for i in range(200)) == 12
+    assert torch.equal(clip[5], clip[-195])
+    with pytest.raises(IndexError, match="200"):
+        clip[200]
+
+
+def test_a_still_clip_does_not_move():
+    assert {AnimeClip("scenes", 32, 5, 0.0).shift(i) for i in range(5)} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"), [({"speed": -1.0}, "speed"), ({"length": 0}, "length"), ({"split": "x"}, "split")]
+)
+def test_clips_refuse_wrong_arguments(arguments, what):
+    with pytest.raises(ValueError, match=what):
+        AnimeClip(**arguments)
 
 
 def test_the_sample_clip_comes_back_to_its_places(tmp_path):

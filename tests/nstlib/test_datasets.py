@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from nstlib import AnimeFrames, CachedFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe
+from nstlib import AnimeFrames, AnimePairs, CachedFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe
 from nstlib.datasets import SAMPLE, CheckedFrames, digest, warn_if_gray
 from nstlib.images import ImageError
 
@@ -190,8 +190,17 @@ def test_other_values_are_rounded_to_8_bits():
 def test_line_art_that_was_given_is_kept():
     pairs = list(torch.rand(3, 4, 16, 16, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(CachedFrames(pairs)[2], pairs[2], rtol=0, atol=0.501 / 255)
-    with pytest.raises(ImageError, match=r"\(3, H, W\)"):
+    with pytest.raises(ImageError, match=r"\(3 or 6, H, W\)"):
         CachedFrames(pairs, Condition("canny"))
+
+
+def test_of_a_pair_each_frame_has_its_condition():
+    pairs, condition = AnimePairs("shots", 32, 2), Condition("canny")
+    kept = CachedFrames(pairs, condition)[1]
+    assert kept.shape == (8, 32, 32)
+    for part, frame in zip(kept.split(4), pairs[1].split(3), strict=True):
+        assert torch.equal(part[:1], condition.find(frame[None])[0])
+        torch.testing.assert_close(part[1:], frame, rtol=0, atol=0.501 / 255)
 
 
 def test_what_is_done_to_a_frame_does_not_reach_the_one_that_is_kept():

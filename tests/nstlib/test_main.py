@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import imageio_ffmpeg
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from nstlib.__main__ import main
 from nstlib.anime import AnimeFrames, sample_clip
 from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.images import load_image, save_image
+from nstlib.reference import ReferenceColorizer, ReferenceRecipe
 from nstlib.video import decode_video
 
 
@@ -99,6 +101,24 @@ def test_a_clip_is_colorized(pictures, tmp_path):
     assert frames[0].shape == (256, 256, 3)
 
 
+def test_with_a_key_frame_pictures_and_clips_take_its_colors(pictures, tmp_path):
+    weights, key = tmp_path / "shown.safetensors", pictures / "frames" / "b.jpg"
+    model = ReferenceColorizer("grayscale", 32, recipe=ReferenceRecipe(width=8, fold=2))
+    model.save(weights)
+    source, out = pictures / "frames" / "a.png", tmp_path / "out.png"
+    command = ["--colorizer", str(weights), "--key-frame", str(key), "--out"]
+    assert main(["colorize", str(source), *command, str(out)]) == 0
+    expected = ReferenceColorizer.load(weights).colorize_image(source, reference=key)
+    assert torch.allclose(load_image(out), expected, atol=0.5 / 255 + 1e-6)
+
+    sample_clip(tmp_path / "clip.mp4")
+    short = tmp_path / "short.mp4"
+    trim = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "clip.mp4", "-frames:v", "3", short]
+    subprocess.run(trim, check=True)
+    assert main(["colorize", str(short), *command, str(tmp_path / "colored.mp4")]) == 0
+    assert len(list(decode_video(tmp_path / "colored.mp4", "clip", "format=rgb24"))) == 3
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -108,6 +128,8 @@ def test_a_clip_is_colorized(pictures, tmp_path):
         ("colorize missing.png", "there is no such file"),
         ("colorize {frames}/a.png --colorizer missing.safetensors", "there is no such file"),
         ("colorize {frames}/a.png --drawing --out {tmp}/x.png", "this model colors grayscale pictures"),
+        ("colorize {frames}/a.png --out {tmp}/x.png --key-frame {frames}/b.jpg", "--key-frame needs a ReferenceColorizer"),
+        ("colorize {frames}/a.png --out {tmp}/x.png --key-frame missing.png", "missing.png': there is no such file"),
         ("colorize {frames} --out {frames}/out", "lies in the folder that is colorized"),
         ("colorize {tmp}", "there are no files in this folder"),
     ],

@@ -8,11 +8,13 @@ import pytest
 from nstlib import ColorizerRecipe, CycleRecipe
 from nstlib.colorizer import POSTER, RECIPES
 from nstlib.recipe import TrainingRecipe
+from nstlib.reference import ReferenceRecipe
 
-KINDS = [TrainingRecipe, ColorizerRecipe, CycleRecipe]
+KINDS = [TrainingRecipe, ColorizerRecipe, CycleRecipe, ReferenceRecipe]
 WEIGHTS = {
     ColorizerRecipe: {"adversarial", "l1", "color", "gradient", "perceptual"},
     CycleRecipe: {"adversarial", "cycle_colors", "cycle_lines", "operator"},
+    ReferenceRecipe: {"l1", "matching"},
 }
 
 
@@ -32,7 +34,7 @@ def test_weights_are_those_of_the_models_own_losses(kind):
 
 
 def test_each_model_has_its_own_settings_only():
-    for name in ("widest", "dropout", "l1_weight", "color_weight", "gradient_weight", "perceptual_weight"):
+    for name in ("dropout", "discriminator_norm", "l1_weight", "color_weight", "gradient_weight", "perceptual_weight"):
         assert hasattr(ColorizerRecipe(), name)
         with pytest.raises(TypeError, match=name):
             CycleRecipe(**{name: 0.5})
@@ -51,13 +53,9 @@ def test_each_model_has_its_own_settings_only():
         ("epochs", True),
         ("batch_size", 0),
         ("batch_size", "8"),
-        ("generator_steps", 0),
         ("generator_lr", -1),
         ("generator_lr", 0),
         ("generator_lr", math.nan),
-        ("discriminator_lr", math.inf),
-        ("discriminator_lr", 0),
-        ("discriminator_lr", None),
         ("beta1", 1),
         ("beta1", -0.1),
         ("schedule", "step"),
@@ -79,10 +77,12 @@ def test_weights_out_of_range(kind, name, value):
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_one_weight_above_0_is_needed(kind):
-    nothing = {"adversarial_every": 1, **{f"{name}_weight": 0 for name in WEIGHTS[kind]}}
+    nothing = {f"{name}_weight": 0 for name in WEIGHTS[kind]}
+    if "adversarial_weight" in nothing:
+        nothing["adversarial_every"] = 1
     with pytest.raises(ValueError, match=r"\b0\b"):
         kind(**nothing)
-    for name in list(nothing)[1:]:
+    for name in [name for name in nothing if name.endswith("_weight")]:
         assert sum(kind(**{**nothing, name: 1e-6}).weights.values()) == 1e-6
 
 
@@ -95,6 +95,10 @@ def test_one_weight_above_0_is_needed(kind):
         ("fold", 3),
         ("fold", 17),
         ("fold", 4.0),
+        ("discriminator_lr", math.inf),
+        ("discriminator_lr", 0),
+        ("discriminator_lr", None),
+        ("generator_steps", 0),
         ("discriminator_halvings", 0),
         ("discriminator_halvings", 6),
         ("discriminator_halvings", 2.5),

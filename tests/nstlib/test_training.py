@@ -180,7 +180,7 @@ def test_what_has_the_attributes_of_a_model_can_be_trained(fabric):
         recipe = TrainingRecipe(epochs=3, batch_size=2, generator_lr=0.1)
 
         def __init__(self):
-            self.generator, self.discriminator, self.history = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), []
+            self.generator, self.discriminator, self.history = torch.nn.Linear(1, 1), None, []
 
         def config(self):
             return {"model": "line"}

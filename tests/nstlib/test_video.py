@@ -1,5 +1,6 @@
 """A video is converted frame by frame, with its sound, and goes on after an interruption."""
 
+import itertools
 import subprocess
 
 import imageio_ffmpeg
@@ -98,6 +99,36 @@ def test_an_interrupted_video_goes_on_and_becomes_the_same(clip, tmp_path, monke
     again = []
     convert_video(clip, cut, lambda image: again.append(1) or 1 - image, progress=False)
     assert len(again) == 1 + 120 - 48, "the first frame, to compare, and what was not written yet"
+    assert np.array_equal(frames_of(whole), frames_of(cut))
+    assert sorted(tmp_path.iterdir()) == [cut, whole]
+
+
+def test_a_recurrent_conversion_sees_what_it_gave_before_even_when_interrupted(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "PART_SECONDS", 2)
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    given = []
+
+    def follow(image, before):
+        blend = image if before is None else 0.25 * image + 0.75 * before
+        given.append((before, (blend.clamp(0, 1) * 255).round() / 255))
+        return blend
+
+    convert_video(clip, whole, follow, recurrent=True, progress=False)
+    assert given[0][0] is None
+    for (_, gave), (before, _) in itertools.pairwise(given):
+        assert torch.allclose(before, gave, atol=1e-6)
+
+    calls = []
+
+    def interrupted(image, before):
+        calls.append(before)
+        if len(calls) == 60:
+            raise KeyboardInterrupt
+        return follow(image, before)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(clip, cut, interrupted, recurrent=True, progress=False)
+    convert_video(clip, cut, follow, recurrent=True, progress=False)
     assert np.array_equal(frames_of(whole), frames_of(cut))
     assert sorted(tmp_path.iterdir()) == [cut, whole]
 

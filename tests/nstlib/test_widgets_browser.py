@@ -36,6 +36,14 @@ frame = nstlib.AnimeFrames("shots", 256, 1)[0][None]
 draw = lambda sigma, low: nstlib.edges.canny(frame, sigma, low, 1).expand(-1, 3, -1, -1)
 Explorer(draw, alt="Canny's lines", sigma=(1, 0, 4), low=(0.1, 0, 2))
 """
+HINT_LAB = """
+import PIL.Image, PIL.ImageDraw
+import nstlib
+from nstlib.widgets import HintLab
+drawing = PIL.Image.new("RGB", (320, 240), "white")
+PIL.ImageDraw.Draw(drawing).ellipse((60, 40, 260, 200), outline="black", width=3)
+HintLab(nstlib.ReferenceColorizer("canny", 128, recipe=nstlib.ReferenceRecipe()), drawing)
+"""
 # when the weights in use, or a picture, were last seen to change, and when a key was last let go; on the page's own clock
 WATCH = """
 () => {
@@ -64,6 +72,7 @@ def folder(tmp_path_factory):
     browser.write_notebook(folder / "style.ipynb", [STYLE_LAB, "import time; time.time()"])
     browser.write_notebook(folder / "colorize.ipynb", [COLORIZE_LAB])
     browser.write_notebook(folder / "explore.ipynb", [EXPLORER])
+    browser.write_notebook(folder / "hints.ipynb", [HINT_LAB])
     return folder
 
 
@@ -302,3 +311,32 @@ def test_an_explorers_picture_follows_the_keyboard(opened):
     page.keyboard.press("Home")
     expect(lines).to_have_attribute("alt", "Canny's lines, with sigma = 4, low = 0")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_dabs_are_put_by_mouse_and_by_keyboard(opened):
+    notebook = opened("hints.ipynb")
+    notebook.run(0)
+    page = notebook.page
+    drawing, colored = page.get_by_role("application"), page.locator("figure img[alt*='colored from']")
+    expect(drawing).to_have_attribute("aria-label", re.compile("with 0 dabs.*Arrow keys.*Enter"), timeout=60_000)
+    expect(colored).to_have_attribute("alt", re.compile("from 0 dabs"))
+    plain = drawing.locator("img").get_attribute("src")
+
+    box = drawing.locator("img").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    expect(colored).to_have_attribute("alt", re.compile("from 1 dab,"))
+    assert drawing.locator("img").get_attribute("src") != plain
+
+    page.get_by_label("color").last.fill("#c03020")
+    page.keyboard.press("Tab")
+    drawing.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Enter")
+    expect(colored).to_have_attribute("alt", re.compile("from 2 dabs"))
+    button(page, "Undo").click()
+    expect(colored).to_have_attribute("alt", re.compile("from 1 dab,"))
+    button(page, "Clear").click()
+    expect(drawing.locator("img")).to_have_attribute("src", plain)
+    upload(page, "Drawing of your own", {"name": "scan.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(page.get_by_role("alert")).to_contain_text("scan.png")
