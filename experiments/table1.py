@@ -82,8 +82,10 @@ def summary_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "poster": POSTER[condition],
                 **_settings(group[0]),
                 "seeds": sorted(entry["seed"] for entry in group),
-                "seconds": spread([entry["seconds"] for entry in group]),
-                "devices": sorted({entry["device"] for entry in group}),
+                "seconds": {
+                    device: spread([entry["seconds"] for entry in group if entry["device"] == device])
+                    for device in sorted({entry["device"] for entry in group})
+                },
                 **{
                     split: {name: spread([entry[split][name] for entry in measured]) for name in measured[0][split]}
                     for split in SPLITS
@@ -112,7 +114,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             row["run"],
             str(len(row["seeds"])),
             f"{row['epochs']} × {row['frames_per_epoch']:,}",
-            f"{row['seconds']['mean'] / 60:.0f}",
+            ", ".join(f"{value['mean'] / 60:.0f} ({device.split(', ')[-1]})" for device, value in row["seconds"].items()),
         ]
         for row in rows
     ]
