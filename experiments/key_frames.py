@@ -9,7 +9,6 @@ Sizes come from the profile (NSTLIB_PROFILE). Checkpoints and weights go to ``re
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from experiments.profiles import ROOT, Profile, current
-from experiments.records import device_name, means, write_json
+from experiments.records import device_name, means, read_json, write_json
 from experiments.table1 import CONDITIONS, TEST_SEED
 from nstlib.anime import AnimeClip, AnimePairs
 from nstlib.color import lab_to_rgb, rgb_to_lab
@@ -198,20 +197,6 @@ def record(model: ReferenceColorizer, profile: Profile) -> dict[str, Any]:
     }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """All records; none if there is no file.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from error
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile."""
     parser = argparse.ArgumentParser(
@@ -225,13 +210,13 @@ def main(arguments: Sequence[str]) -> int:
         path = profile.figures / "key_frames.json"
         for seed in options.seeds:
             for condition in options.conditions:
-                known = {(entry["condition"]["operator"], entry["seed"]) for entry in read(path)}
+                known = {(entry["condition"]["operator"], entry["seed"]) for entry in read_json(path)}
                 if (condition, seed) in known:
                     print(f"{condition}, seed {seed}, is on record already")
                     continue
                 model = train(condition, seed, profile, ROOT / "replicated" / "key_frames" / profile.name)
                 entry = record(model, profile)
-                write_json([*read(path), entry], path)
+                write_json([*read_json(path), entry], path)
                 values = {split: entry[split]["reference"]["accuracy"] for split in SPLITS}
                 print(f"{condition}, seed {seed}: accuracy with a reference {values}; {entry['seconds']} s", flush=True)
     except (ModelError, ValueError) as error:

@@ -29,13 +29,19 @@ def read_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         ValueError: a file is damaged; the message names it.
     """
-    records = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{path.name} is damaged: {error}") from error
-    return records
+    return [read_json(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def read_json(path: Path) -> Any:
+    """What ``write_json`` wrote; an empty list if there is no such file.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
 def means(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from experiments.profiles import FIGURES
-from experiments.records import spread
+from experiments.records import read_json, spread
 from experiments.variants import LINE_ART, LINES, VARIANTS
 from nstlib.images import load_image
 
@@ -38,8 +37,12 @@ LINE_MEASURES = {  # with the measures of lines
 
 
 def read(path: Path = RECORDS) -> Any:
-    """All records, or the content of another JSON file; an empty list if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """All records; an empty list if there is no such file.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+    """
+    return read_json(path)
 
 
 def recorded(path: Path = RECORDS) -> set[tuple[str, int]]:

@@ -26,6 +26,7 @@ from nstlib.devices import fast_precision
 from nstlib.files import atomic_write
 from nstlib.images import Source, as_image, resize, shape_with
 from nstlib.losses import PerceptualLoss, gram_matrix, style_loss, total_variation
+from nstlib.networks import pad
 from nstlib.recipe import TrainingRecipe
 from nstlib.run_folder import ModelError
 from nstlib.training import Trainer
@@ -103,8 +104,7 @@ class StyleNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W), RGB in [0, 1], any H and W from 16 on, to the same shape, in [0, 1]."""
         height, width = image.shape[2:]
-        padded = F.pad(image, (0, -width % 8, 0, -height % 8), mode="replicate")
-        x = self.layers(F.pixel_unshuffle(padded - 0.5, 2))
+        x = self.layers(F.pixel_unshuffle(pad(image, 8) - 0.5, 2))
         return torch.sigmoid(F.pixel_shuffle(x, 2))[:, :, :height, :width]
 
 
@@ -189,16 +189,13 @@ class FastStyle:
     def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         """One step on photographs (B, 3, H, W), RGB in [0, 1]; returns the losses by name, relative, not yet weighted."""
         painted = trainer.generator(frames).float()
-        losses = {**self._losses(painted, frames), "tv": total_variation(painted) / painted.numel()}
-        trainer.update_generator(losses)
-        return losses
-
-    def _losses(self, painted: Tensor, frames: Tensor) -> dict[str, Tensor]:
         if self._loss is None or self.style.device != frames.device:
             self.style = self.style.to(frames.device)
             self._loss = relative_loss(self.style)
         content, style = self._loss.parts(painted, frames, self.style)
-        return {"content": content, "style": style}
+        losses = {"content": content, "style": style, "tv": total_variation(painted) / painted.numel()}
+        trainer.update_generator(losses)
+        return losses
 
     def fit(self, photographs: Frames, **settings: Any) -> list[dict[str, float]]:
         """Train for ``recipe.epochs`` epochs.

@@ -137,11 +137,14 @@ class ColorizationModel(ABC):
         Raises:
             ImageError: not such a condition.
         """
-        check_images(condition, "condition", channels=1)
+        return self._colorize(check_images(condition, "condition", channels=1))
+
+    def _colorize(self, condition: Tensor, *shown: Any) -> Tensor:
+        """``colorize`` a condition that is checked; the generator gets ``shown`` beside it."""
         condition = condition.detach().to(self.device, torch.float32)
         self._warn_of_ink(condition)
         small = resize(condition, shape_with(condition, self.size))
-        colorized = self._paint(small.to(memory_format=torch.channels_last) * 2 - 1)
+        colorized = self._paint(small.to(memory_format=torch.channels_last) * 2 - 1, *shown)
         if self.condition.operator == "grayscale" and small.shape != condition.shape:
             return guided_upsample(colorized, condition)
         return resize(colorized, (condition.shape[2], condition.shape[3]))
@@ -169,7 +172,7 @@ class ColorizationModel(ABC):
                 f"{ink.min():.1%} to {ink.max():.1%} of the line-art is ink; this model was trained on "
                 f"{self.ink[0]:.1%} to {self.ink[1]:.1%}: expect wrong colors"
             )
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(message, RuntimeWarning, stacklevel=5)
 
     def colorize_image(self, image: Source, **shown: Any) -> Tensor:
         """Color a picture of any size: from its gray, which keeps all detail, or from its lines, found at the size of training.

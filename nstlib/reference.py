@@ -27,9 +27,8 @@ from nstlib.hints import KNOWN, Dab, hints_map, known_everywhere, random_hints
 from nstlib.images import Source, as_image, check_images, resize, shape_with
 from nstlib.model import ColorizationModel
 from nstlib.networks import UNet, pad
-from nstlib.recipe import UNetRecipe
+from nstlib.recipe import LaptopRecipe, UNetRecipe
 from nstlib.training import Trainer
-from nstlib.upsampling import guided_upsample
 
 
 class ReferenceNetwork(nn.Module):
@@ -150,14 +149,14 @@ class ReferenceRecipe(UNetRecipe):
         ValueError: a setting is out of its range, or all weights are 0.
     """
 
-    batch_size: int = 8
-    generator_lr: float = 3e-3
-    beta1: float = 0.5
-    beta2: float = 0.99
-    schedule: str = "one-cycle"
-    width: int = 32
-    fold: int = 4
-    output_gain: float = 0.1
+    batch_size: int = LaptopRecipe.batch_size
+    generator_lr: float = LaptopRecipe.generator_lr
+    beta1: float = LaptopRecipe.beta1
+    beta2: float = LaptopRecipe.beta2
+    schedule: str = LaptopRecipe.schedule
+    width: int = LaptopRecipe.width
+    fold: int = LaptopRecipe.fold
+    output_gain: float = LaptopRecipe.output_gain
     referenced: float = 0.9  # share of the frames that have their reference
     kept: float = 0.2  # share of these that keep their colors
     hinted: float = 0.5  # share of the frames that have dabs of their true colors
@@ -228,15 +227,10 @@ class ReferenceColorizer(ColorizationModel):
             ImageError: not such a condition, or a reference that is no image.
         """
         check_images(condition, "condition", channels=1)
-        condition = condition.detach().to(self.device, torch.float32)
-        self._warn_of_ink(condition)
-        small = resize(condition, shape_with(condition, self.size))
-        known = hints_map(hints, *small.shape[2:]).to(self.device).expand(len(small), -1, -1, -1)
+        batch = len(condition)
+        known = hints_map(hints, *shape_with(condition, self.size)).to(self.device).expand(batch, -1, -1, -1)
         several = list(reference) if isinstance(reference, list | tuple) else [cast("Source", reference)]
-        colorized = self._paint(small * 2 - 1, [self._reference(one, len(small)) for one in several], known)
-        if self.condition.operator == "grayscale" and small.shape != condition.shape:
-            return guided_upsample(colorized, condition)
-        return resize(colorized, (condition.shape[2], condition.shape[3]))
+        return self._colorize(condition, [self._reference(one, batch) for one in several], known)
 
     def _reference(self, reference: Source, batch: int) -> tuple[Tensor, Tensor]:
         """A reference's condition and known colors, as the network sees them."""
