@@ -5,19 +5,15 @@ A model adds its networks, its recipe and its training step; see ``nstlib.colori
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nstlib.arguments import shown, whole_number
@@ -26,12 +22,12 @@ from nstlib.color import rgb_to_lab, scale_lab, scaled_lab_to_rgb
 from nstlib.datasets import CachedFrames, CheckedFrames, Frames
 from nstlib.devices import fast_precision
 from nstlib.edges import Condition, drawing_to_lines, ink_on_paper, is_drawing
-from nstlib.files import atomic_write
 from nstlib.images import ImageError, Source, as_image, check_images, load_alpha, resize, shape_with
 from nstlib.metrics import color_accuracy, measure
 from nstlib.recipe import TrainingRecipe
 from nstlib.training import ModelError, Trainer
 from nstlib.upsampling import guided_upsample
+from nstlib.weights import read_network, write_network
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -337,24 +333,15 @@ class ColorizationModel(ABC):
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the generator and its configuration as safetensors; convolutions in float16, which halves the file.
+        """Write the generator and its configuration (``nstlib.weights``).
 
         Raises:
             ModelError: the path cannot be written, or the condition is of a class of its own, which a file cannot hold.
         """
         if type(self.condition) is not Condition:
             raise ModelError(f"a condition of the class {type(self.condition).__name__} cannot be saved, only a Condition")
-        tensors = {
-            name: (value.half() if value.ndim == 4 else value).detach().cpu().contiguous()
-            for name, value in self.generator.state_dict().items()
-        }
-        try:
-            with atomic_write(path) as temporary:
-                save_file(
-                    tensors, temporary, {METADATA: json.dumps({**self.config(), "ink": self.ink, "history": self.history})}
-                )
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{str(path)!r} cannot be written: {error}") from error
+        config = {**self.config(), "ink": self.ink, "history": self.history}
+        write_network(path, self.generator.state_dict(), METADATA, config)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ColorizationModel:
@@ -365,23 +352,8 @@ class ColorizationModel(ABC):
         Raises:
             ModelError: missing, damaged, or no model.
         """
-        if not isinstance(path, str | os.PathLike):
-            raise ModelError(f"a model is loaded from a path, not from {shown(path)}")
-        if os.path.isdir(path):
-            raise ModelError(f"{str(path)!r} is a folder, not a saved model")
+        tensors, config = read_network(path, METADATA)
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except FileNotFoundError:
-            raise ModelError(f"{str(path)!r}: there is no such file") from None
-        except (OSError, SafetensorError) as error:
-            if zipfile.is_zipfile(path):
-                hint = "looks like a checkpoint, not a saved model; a training goes on with its folder: fit(folder=...)"
-                raise ModelError(f"{str(path)!r} {hint}") from None
-            raise ModelError(f"{str(path)!r} is damaged, or not a safetensors file ({error})") from error
-        try:
-            config = json.loads(metadata[METADATA])
             model_type = cls._types[config["model"]]
             model = model_type(
                 Condition(**config["condition"]),
