@@ -26,10 +26,11 @@ class Network:
 
     Args:
         pooling: "max" or "average".
+        device: where to compute.
         border: padding of the first convolution, "zeros" or "replicate".
     """
 
-    def __init__(self, pooling: str, border: str = "zeros") -> None:
+    def __init__(self, pooling: str, device: torch.device, border: str = "zeros") -> None:
         layers = torchvision.models.vgg16(weights=None).features[: layer_names().index("relu5_1") + 1]
         for theirs, ours in zip(layers, nstlib.FeatureExtractor(layers=["relu5_1"]).net, strict=True):
             if isinstance(theirs, nn.Conv2d):
@@ -40,9 +41,9 @@ class Network:
             layers[0] = first
         if pooling == "average":
             layers = nn.Sequential(*[nn.AvgPool2d(2) if isinstance(layer, nn.MaxPool2d) else layer for layer in layers])
-        self.layers = layers.requires_grad_(False).eval()
+        self.layers = layers.requires_grad_(False).eval().to(device)
         mean, std = PREPROCESSING["caffe"]
-        self.mean, self.std = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
+        self.mean, self.std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Features (N, M) of an image, M positions, by layer."""
@@ -62,7 +63,7 @@ class Tutorial:
     """
 
     def __init__(self, content: Tensor, style: Tensor) -> None:
-        self.content, self.network, self.lowest = content, Network("average"), float("inf")
+        self.content, self.network, self.lowest = content, Network("average", content.device), float("inf")
         with torch.no_grad():
             self.target = self.network(content)[CONTENT_LAYER]
             self.grams = {layer: self._gram(f) for layer, f in self.network(style).items() if layer in STYLE_LAYERS}
@@ -104,7 +105,7 @@ class Tutorial:
 
 def neural_style_pt(content: Tensor, style: Tensor, iterations: int = 1000) -> Iterator[Tensor]:
     """github.com/ProGamerGov/neural-style-pt, neural_style.py with its defaults: from noise, one scale, L-BFGS."""
-    network = Network("max")
+    network = Network("max", content.device)
 
     def gram(f: Tensor) -> Tensor:
         return f @ f.T / f.numel()
@@ -114,7 +115,7 @@ def neural_style_pt(content: Tensor, style: Tensor, iterations: int = 1000) -> I
         grams = {layer: gram(f) for layer, f in network(style).items() if layer in STYLE_LAYERS}
     # 0 to 255, less the mean color
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(content.shape, generator=generator).mul(0.001).requires_grad_(True)
+    image = torch.randn(content.shape, generator=generator).mul(0.001).to(content.device).requires_grad_(True)
     optimizer = torch.optim.LBFGS([image], max_iter=1, tolerance_grad=-1, tolerance_change=-1)
 
     def closure() -> Tensor:
@@ -139,7 +140,7 @@ def style_transfer_pytorch(content: Tensor, style: Tensor, first: int = 1000, it
     Args:
         first, iterations: at the coarsest scale, and at each of the others.
     """
-    network, weights = Network("max", border="replicate"), torch.tensor([256.0, 64, 16, 4, 1])
+    network, weights = Network("max", content.device, border="replicate"), torch.tensor([256.0, 64, 16, 4, 1])
     weights = weights / weights.sum()
     end = max(content.shape[2:])
     scales = sorted({round(end / 2 ** (i / 2)) for i in range(20) if round(end / 2 ** (i / 2)) >= min(128, end)})
@@ -188,7 +189,7 @@ class _Gaussian:
     def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
         mean = features.mean(1)
         covariance = features @ features.T / features.shape[1] - torch.outer(mean, mean)
-        return mean, covariance + 1e-4 * torch.eye(len(mean))
+        return mean, covariance + 1e-4 * torch.eye(len(mean), device=mean.device)
 
 
 class _NewtonSchulz(torch.autograd.Function):
@@ -196,8 +197,8 @@ class _NewtonSchulz(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a: Tensor) -> Tensor:
-        norm, three = a.norm(), 3 * torch.eye(len(a))
-        y, z = a / norm, torch.eye(len(a))
+        norm, three = a.norm(), 3 * torch.eye(len(a), device=a.device)
+        y, z = a / norm, three / 3
         for _ in range(12):
             t = (three - z @ y) / 2
             y, z = y @ t, t @ z
@@ -208,7 +209,7 @@ class _NewtonSchulz(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         (root,) = ctx.saved_tensors
-        norm, three = root.norm(), 3 * torch.eye(len(root))
+        norm, three = root.norm(), 3 * torch.eye(len(root), device=root.device)
         a, q = root / norm, gradient / norm
         for _ in range(12):
             rest = three - a @ a

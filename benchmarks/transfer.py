@@ -61,7 +61,7 @@ class Judge:
     """Distances of a picture from the photograph and from the painting; 1 is as bad as nothing there."""
 
     def __init__(self, content: Tensor, style: Tensor) -> None:
-        self.style, self.network = style, Network("max")
+        self.style, self.network = style, Network("max", content.device)
         with torch.no_grad():
             self.target = self.network(content)["relu4_2"]
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from experiments.profiles import ROOT, Profile, current
 from experiments.records import device_name, means, read_json, write_json
 from experiments.table1 import CONDITIONS, TEST_SEED
-from nstlib.anime import AnimeClip, AnimePairs
+from nstlib.anime import AnimeClip
+from nstlib.anime_pairs import AnimePairs
 from nstlib.color import lab_to_rgb, rgb_to_lab
 from nstlib.correspondence import MATCHED_LAYERS, match_colors
 from nstlib.datasets import CachedFrames
@@ -79,7 +81,7 @@ def measure_pairs(model: ReferenceColorizer, split: str, count: int) -> dict[str
         hints = random_dabs(truth, DABS, generator)
         ways = {
             "copied": with_luma(reference, truth, model.condition),
-            "matched": match(reference, truth, model.condition),
+            "matched": match(reference, truth, model.condition, model.device),
             "none": model.colorize(condition),
             "reference": model.colorize(condition, reference=reference),
             "hints": model.colorize(condition, hints=hints),
@@ -146,10 +148,11 @@ def flicker(frames: Tensor, shifts: Sequence[float]) -> float:
     return float(torch.stack(changes).mean())
 
 
-def match(reference: Tensor, truth: Tensor, condition: Condition) -> Tensor:
+def match(reference: Tensor, truth: Tensor, condition: Condition, device: torch.device) -> Tensor:
     """Color a frame by VGG's features; from grayscale, with its own luma."""
-    extractor = _extractor()
-    return with_luma(match_colors(condition(truth), condition(reference), reference, extractor), truth, condition)
+    lines, reference_lines = condition(truth).to(device), condition(reference).to(device)
+    colored = match_colors(lines, reference_lines, reference.to(device), _extractor(device))
+    return with_luma(colored.cpu(), truth, condition)
 
 
 def with_luma(colors: Tensor, truth: Tensor, condition: Condition) -> Tensor:
@@ -179,8 +182,8 @@ def dabs_met(colored: Tensor, dabs: Sequence[Dab]) -> Tensor:
 
 
 @cache
-def _extractor() -> FeatureExtractor:
-    return FeatureExtractor(layers=MATCHED_LAYERS)
+def _extractor(device: torch.device) -> FeatureExtractor:
+    return FeatureExtractor(layers=MATCHED_LAYERS).to(device)
 
 
 def record(model: ReferenceColorizer, profile: Profile) -> dict[str, Any]:
@@ -207,16 +210,17 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         profile = current()
-        path = profile.figures / "key_frames.json"
+        path, folder = profile.figures / "key_frames.json", ROOT / "replicated" / "key_frames" / profile.name
         for seed in options.seeds:
             for condition in options.conditions:
                 known = {(entry["condition"]["operator"], entry["seed"]) for entry in read_json(path)}
                 if (condition, seed) in known:
                     print(f"{condition}, seed {seed}, is on record already")
                     continue
-                model = train(condition, seed, profile, ROOT / "replicated" / "key_frames" / profile.name)
+                model = train(condition, seed, profile, folder)
                 entry = record(model, profile)
-                write_json([*read_json(path), entry], path)
+                with FileLock(folder / "records.lock"):  # another process may add a record, too
+                    write_json([*read_json(path), entry], path)
                 values = {split: entry[split]["reference"]["accuracy"] for split in SPLITS}
                 print(f"{condition}, seed {seed}: accuracy with a reference {values}; {entry['seconds']} s", flush=True)
     except (ModelError, ValueError) as error:

@@ -51,6 +51,10 @@ class Profile:
     key_frame_epochs: int
     key_frame_tests: int  # pairs of frames that they are measured on, in each split
     clip_frames: int  # of the clips that they color
+    fast_style_size: int  # side of the pieces of photographs that a network learns a painting from
+    fast_style_pieces: int  # an epoch
+    fast_style_epochs: int
+    fast_style_steps: int  # of the search that it is compared with
     figures: Path  # where figures and tables are saved; made when something is saved there
 
 
@@ -87,6 +91,10 @@ PROFILES = {
         key_frame_epochs=2,
         key_frame_tests=4,
         clip_frames=4,
+        fast_style_size=64,
+        fast_style_pieces=8,
+        fast_style_epochs=2,
+        fast_style_steps=2,
         figures=FIGURES / "smoke",
     ),
     "cpu": Profile(
@@ -121,6 +129,10 @@ PROFILES = {
         key_frame_epochs=25,
         key_frame_tests=128,
         clip_frames=120,
+        fast_style_size=256,
+        fast_style_pieces=400,
+        fast_style_epochs=20,
+        fast_style_steps=300,
         figures=FIGURES,
     ),
     "gpu": Profile(
@@ -151,10 +163,14 @@ PROFILES = {
         patches=480,
         medical_frames=834,
         medical_epochs=60,
-        key_frame_pairs=4000,
-        key_frame_epochs=30,
-        key_frame_tests=256,
+        key_frame_pairs=3200,
+        key_frame_epochs=13,
+        key_frame_tests=64,
         clip_frames=120,
+        fast_style_size=384,
+        fast_style_pieces=1200,
+        fast_style_epochs=20,
+        fast_style_steps=500,
         figures=FIGURES,
     ),
 }

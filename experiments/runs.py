@@ -73,7 +73,11 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         "frames_per_epoch": per_epoch,
         "steps": epochs * max(1, round(per_epoch / model.recipe.batch_size)),
         "seconds": round(sum(entry["seconds"] for entry in history)),
-        "losses": {key: [round(entry[key], 4) for entry in history] for key in history[0] if key in LOSSES},
+        "losses": {
+            key: [round(entry[key], 4) if key in entry else None for entry in history]
+            for key in LOSSES
+            if any(key in entry for entry in history)
+        },
         "curves": {  # on validation frames, t = 2, before training and after every epoch
             key: [round(value, 4) for value in (float(before[key].mean()), *(entry[key] for entry in history))]
             for key in ("accuracy", "accuracy_ab")
@@ -91,13 +95,14 @@ def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, float]:
     """Means over ``frames``, to four digits: Table 1's measures, edge agreement, perceptual distance, and "ink", the darkness
     of the condition."""
     parts: list[dict[str, Tensor]] = []
+    distance = _perceptual_distance(model.device)
     for start in range(0, len(frames), BATCH):
         batch = model.compare(frames, range(start, min(start + BATCH, len(frames))))
         parts.append(
             {
                 **measure(batch["colorized"], batch["truth"]),
                 **edge_agreement(batch["colorized"], batch["truth"]),
-                "perceptual": _perceptual_distance()(batch["colorized"], batch["truth"]),
+                "perceptual": distance(batch["colorized"].to(model.device), batch["truth"].to(model.device)).cpu(),
                 "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
             }
         )
@@ -119,8 +124,8 @@ def on_every_line(model: ColorizationModel, frames: Frames) -> dict[str, float]:
 
 
 @cache
-def _perceptual_distance() -> PerceptualDistance:
-    return PerceptualDistance()  # reads VGG once
+def _perceptual_distance(device: torch.device) -> PerceptualDistance:
+    return PerceptualDistance().to(device)  # reads VGG once
 
 
 def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: Path) -> None:

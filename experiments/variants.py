@@ -48,7 +48,13 @@ LINES = {  # kinds of line-art that notebook 11 compares
     "xdog": Condition("xdog", supersample=2),
 }
 # L1 replaced: colors on the whole, edges, and what VGG sees. The weights were chosen on validation frames.
-PERCEPTUAL = {"l1_weight": 0.0, "color_weight": 200.0, "gradient_weight": 40.0, "perceptual_weight": 25.0}
+PERCEPTUAL = {
+    "l1_weight": 0.0,
+    "color_weight": 200.0,
+    "gradient_weight": 40.0,
+    "perceptual_weight": 25.0,
+    "perceptual_frames": 4,
+}
 GRADIENT_WEIGHT = 100.0  # beside L1
 # both directions are learned, with weights as in the paper, and every step has its GAN
 NAIVE_CYCLE = {
@@ -114,6 +120,8 @@ VARIANTS: dict[str, Variant] = {
     "canny-l1-10-gan": Variant("06", TABLE1["canny"], {"l1_weight": 10.0}),
     "canny-perceptual-gan": Variant("09", TABLE1["canny"], PERCEPTUAL),
     "canny-naive-gan": Variant("09", TABLE1["canny"], NAIVE),
+    "grayscale-l1-gan": Variant("09", TABLE1["grayscale"], {}),
+    "grayscale-perceptual-gan": Variant("09", TABLE1["grayscale"], PERCEPTUAL),
     "canny-cyclegan": Variant("10", TABLE1["canny"], {}, CycleGAN),
     "canny-cyclegan-naive": Variant("10", TABLE1["canny"], NAIVE_CYCLE, CycleGAN),
     "canny-gradient": Variant("10", TABLE1["canny"], {"gradient_weight": GRADIENT_WEIGHT}),

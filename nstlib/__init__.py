@@ -1,7 +1,8 @@
 """Perceptual loss for image-to-image translation: neural style transfer and anime colorization, taught and replicated."""
 
 from nstlib import edges
-from nstlib.anime import AnimeClip, AnimeFrames, AnimePairs
+from nstlib.anime import AnimeClip, AnimeFrames
+from nstlib.anime_pairs import AnimePairs
 from nstlib.assets import AssetError, asset_path
 from nstlib.colorizer import Colorizer, ColorizerRecipe
 from nstlib.correspondence import match_colors

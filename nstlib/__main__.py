@@ -27,7 +27,12 @@ from nstlib.training import ModelError
 from nstlib.transfer import TransferError, stylize
 from nstlib.video import convert_video
 
-SHIPPED = ("grayscale", "canny")
+SHIPPED = {  # name on the command line -> asset
+    "grayscale": "colorizer-grayscale",
+    "canny": "colorizer-canny",
+    "reference-grayscale": "reference-grayscale",
+    "reference-canny": "reference-canny",
+}
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv")
 
 
@@ -69,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     color.add_argument(
         "--colorizer",
         default="grayscale",
-        help=f"{' or '.join(SHIPPED)}, which come with nstlib, or a file that Colorizer.save wrote (grayscale)",
+        help=f"{', '.join(SHIPPED)}, which come with nstlib, or a file that Colorizer.save wrote (grayscale)",
     )
     color.add_argument(
         "--key-frame",
@@ -77,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FRAME",
-        help="frames of the scene that are colored already (with a colorizer that ReferenceColorizer.save wrote)",
+        help="frames of the scene that are colored already (with reference-grayscale, for line-art with reference-canny)",
     )
     color.add_argument("--drawing", action="store_true", help="SOURCE is line-art already (with a colorizer for line-art)")
     color.set_defaults(command=run_colorize)
@@ -103,9 +108,7 @@ def run_stylize(options: argparse.Namespace) -> None:
 def run_colorize(options: argparse.Namespace) -> None:
     """Color what ``source`` is: a folder, a video, or else a picture."""
     source = options.source
-    colorizer = Colorizer.load(
-        asset_path(f"colorizer-{options.colorizer}") if options.colorizer in SHIPPED else options.colorizer
-    )
+    colorizer = Colorizer.load(asset_path(SHIPPED[options.colorizer]) if options.colorizer in SHIPPED else options.colorizer)
     method = colorizer.colorize_drawing if options.drawing else colorizer.colorize_image
     keys = [load_image(path) for path in options.key_frame]
     if keys and not isinstance(colorizer, ReferenceColorizer):
@@ -114,16 +117,12 @@ def run_colorize(options: argparse.Namespace) -> None:
         )
     colorize = partial(method, reference=keys) if keys else method
 
-    def follow(picture: Tensor, before: Tensor | None) -> Tensor:
-        """With the key frames, and with what was made of the picture before."""
-        return method(picture, reference=keys if before is None else [*keys, before])
-
     if source.is_dir():
         out = options.out or source.with_name(f"{source.resolve().name}-colorized")
         colorize_folder(source, out, colorize)
     elif source.suffix.lower() in VIDEOS:
         out = options.out or beside(source, "colorized", ".mp4")
-        convert_video(source, out, follow if keys else colorize, recurrent=bool(keys))
+        convert_video(source, out, colorize)
     else:
         out = check_target(options.out or beside(source, "colorized", ".png"))
         save_image(colorize(source), out)

@@ -6,6 +6,7 @@ A frame is a float32 tensor of shape (3, H, W), RGB in [0, 1].
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,7 +15,6 @@ import imageio_ffmpeg
 import numpy as np
 import PIL.Image
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -109,7 +109,7 @@ class AnimeFrames(Dataset[Tensor]):
         return self.length
 
     def __getitem__(self, index: int) -> Tensor:
-        return _rendered(self.shot(index), self.size)
+        return rendered(self.shot(index), self.size)
 
     def shot(self, index: int) -> Shot:
         """What frame ``index`` shows.
@@ -143,64 +143,6 @@ class AnimeFrames(Dataset[Tensor]):
         return Shot(background, actors, (x, y), height, bool(rng.integers(2)))
 
 
-class AnimePairs(Dataset[Tensor]):
-    """Frames of ``AnimeFrames``, each with a reference: the same scene from another camera, with other expressions.
-
-    Between reference and frame the camera has moved and zoomed by about an eighth of what it sees, and the characters by 40
-    canvas pixels. Where a split has one expression of a character only, the reference's is one of the training's.
-
-    For training the differences are larger: twice as much motion, every other reference mirrored, and all of them bent, since
-    the training's characters have one pose each.
-
-    An item has the shape (6, H, W): the reference's RGB, then the frame's.
-
-    Args:
-        split, size, length, seed: as in ``AnimeFrames``.
-
-    Raises:
-        ValueError, nstlib.AssetError: as ``AnimeFrames``.
-    """
-
-    def __init__(self, split: str = "train", size: int | tuple[int, int] = 256, length: int = 1000, seed: int = 0):
-        self.frames = AnimeFrames(split, size, length, seed)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Tensor:
-        reference = _rendered(self.reference(index), self.frames.size)
-        if self.frames.split == "train":
-            reference = _bent(reference, self._random(index, 2))
-        return torch.cat([reference, self.frames[index]])
-
-    def _random(self, index: int, purpose: int) -> np.random.Generator:
-        frames = self.frames
-        return np.random.default_rng((frames.seed, list(SPLITS).index(frames.split), index % frames.length, purpose))
-
-    def reference(self, index: int) -> Shot:
-        """What the reference of frame ``index`` shows.
-
-        Raises:
-            IndexError: there are not so many.
-        """
-        frames, shot = self.frames, self.frames.shot(index)
-        rng, training = self._random(index, 1), frames.split == "train"
-        much = 2.0 if training else 1.0
-        canvas_width, aspect = WIDTHS.get(shot.background, CANVAS[0]), frames.size[1] / frames.size[0]
-        lowest, highest = CANVAS[1] / ZOOM[1], min(CANVAS[1], CANVAS[0] / aspect)
-        height = float(np.clip(shot.height * np.exp(rng.normal(0, 0.12 * much)), lowest, highest))
-        while True:
-            across, down = shot.center + rng.normal(0, (0.12 * much, 0.08 * much)) * shot.height
-            across = float(np.clip(across, height * aspect / 2, canvas_width - height * aspect / 2))
-            if not training or band(across) in TRAIN:  # training must see no other band, in a reference neither
-                break
-        down = float(np.clip(down, height / 2, CANVAS[1] - height / 2))
-        actors = tuple(
-            (_other_expression(name, frames.split, rng), place + rng.normal(0, 40 * much)) for name, place in shot.actors
-        )
-        return Shot(shot.background, actors, (across, down), height, shot.flip ^ bool(training and rng.integers(2)))
-
-
 class AnimeClip(Dataset[Tensor]):
     """A scene, frame after frame: the camera pans to and fro past a character, who talks.
 
@@ -226,7 +168,7 @@ class AnimeClip(Dataset[Tensor]):
         return self.length
 
     def __getitem__(self, index: int) -> Tensor:
-        return _rendered(self.shot(index), (self.size, self.size))
+        return rendered(self.shot(index), (self.size, self.size))
 
     def shift(self, index: int) -> float:
         """How far frame ``index`` shows the scene to the left of where frame 0 does, in pixels."""
@@ -250,16 +192,9 @@ class AnimeClip(Dataset[Tensor]):
         turn = index % self.length // TALK
         expressions = SPLITS[self.split]["characters"][name]
         expression = expressions[(turn + self.seed) % len(expressions)]
-        center = (middle + pixel * self.shift(index % self.length), min(self.first.center[1], CANVAS[1] - height / 2))
+        down = float(np.clip(self.first.center[1], height / 2, CANVAS[1] - height / 2))
+        center = (middle + pixel * self.shift(index % self.length), down)
         return Shot(self.first.background, ((f"{name}-{expression}", middle),), center, height, flip=False)
-
-
-def _other_expression(name: str, split: str, rng: np.random.Generator) -> str:
-    """A sprite of the same character with another expression, if there is one."""
-    character, _, expression = name.rpartition("-")
-    mine, trained = (SPLITS[one]["characters"].get(character, ()) for one in (split, "train"))
-    others = [one for one in (mine if len(mine) > 1 else trained) if one != expression]
-    return f"{character}-{rng.choice(others)}" if others else name
 
 
 def _person(character: str) -> str:
@@ -273,42 +208,56 @@ def band(x: float) -> int:
 
 def render(shot: Shot, size: tuple[int, int]) -> PIL.Image.Image:
     """Draw a shot, RGB, ``size`` is (height, width) in pixels."""
-    scale = size[0] / shot.height
-    left, top = shot.center[0] - size[1] / scale / 2, shot.center[1] - shot.height / 2
     frame = PIL.Image.new("RGB", size[::-1])
-    for name, x in ((shot.background, None), *shot.actors):
-        full = _levels(name)[0]
-        corner = (0.0, 0.0) if x is None else (x - full.width / 2, CANVAS[1] - full.height)
-        _paste(frame, name, (corner[0] - left) * scale, (corner[1] - top) * scale, scale)
+    for _, piece, corner in _pieces(shot, size):
+        frame.paste(piece, corner, piece if piece.mode == "RGBA" else None)
     return frame.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if shot.flip else frame
 
 
-def _bent(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Move the pixels of an image (3, H, W) smoothly, by about a thirtieth of its size."""
-    height, width = image.shape[1:]
-    moves = torch.from_numpy(rng.normal(0, 1 / 15, (1, 2, 5, 5))).float()  # of a picture that goes from -1 to 1
-    moves = F.interpolate(moves, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    still = F.affine_grid(torch.eye(2, 3)[None], [1, 3, height, width], align_corners=False)
-    return F.grid_sample(image[None], still + moves, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+def layers(shot: Shot, size: tuple[int, int]) -> Tensor:
+    """What a pixel of a drawn shot belongs to: 0 for the background, else the number of the actor, from 1; (height, width)."""
+    numbers = PIL.Image.new("L", size[::-1])
+    for which, piece, corner in _pieces(shot, size):
+        if which:
+            opaque = piece.getchannel("A").point(lambda alpha: 255 * (alpha > 127))
+            numbers.paste(which, (*corner, corner[0] + piece.width, corner[1] + piece.height), opaque)
+    numbers = numbers.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if shot.flip else numbers
+    return torch.from_numpy(np.array(numbers))
 
 
-def _rendered(shot: Shot, size: tuple[int, int]) -> Tensor:
+def _pieces(shot: Shot, size: tuple[int, int]) -> Iterator[tuple[int, PIL.Image.Image, tuple[int, int]]]:
+    """What a frame is put together from: 0 for the background, then the actors' numbers; pictures, and where their upper left
+    corners go."""
+    scale = size[0] / shot.height
+    left, top = shot.center[0] - size[1] / scale / 2, shot.center[1] - shot.height / 2
+    for which, (name, x) in enumerate(((shot.background, None), *shot.actors)):
+        full = _levels(name)[0]
+        corner = (0.0, 0.0) if x is None else (x - full.width / 2, CANVAS[1] - full.height)
+        seen = _piece(size, name, (corner[0] - left) * scale, (corner[1] - top) * scale, scale)
+        if seen is not None:
+            yield which, *seen
+
+
+def rendered(shot: Shot, size: tuple[int, int]) -> Tensor:
+    """Draw a shot: (3, height, width), RGB in [0, 1]."""
     return torch.from_numpy(np.array(render(shot, size))).permute(2, 0, 1).float().div_(255)
 
 
-def _paste(frame: PIL.Image.Image, name: str, left: float, top: float, scale: float) -> None:
-    """Draw a picture whose upper left corner falls on (left, top) of the frame, antialiased."""
+def _piece(
+    size: tuple[int, int], name: str, left: float, top: float, scale: float
+) -> tuple[PIL.Image.Image, tuple[int, int]] | None:
+    """What a frame shows of a picture whose upper left corner falls on (left, top), antialiased, and where; None if nothing."""
     levels = _levels(name)
     width, height = levels[0].width * scale, levels[0].height * scale
     # the frame's whole pixels that the picture covers; what it covers in part, a transparent margin at a sprite's side, is lost
     box = (
         max(0, int(np.ceil(left - 1e-6))),
         max(0, int(np.ceil(top - 1e-6))),
-        min(frame.width, int(left + width + 1e-6)),
-        min(frame.height, int(top + height + 1e-6)),
+        min(size[1], int(left + width + 1e-6)),
+        min(size[0], int(top + height + 1e-6)),
     )
     if box[0] >= box[2] or box[1] >= box[3]:
-        return
+        return None
     level = min(len(levels) - 1, max(0, int(np.log2(1 / scale))))  # the smallest that is no smaller than what is wanted
     source = levels[level]
     # not source.width / width: the last column of a level may stand for less than a whole one, which would shift a wide picture
@@ -320,11 +269,7 @@ def _paste(frame: PIL.Image.Image, name: str, left: float, top: float, scale: fl
         min(float(source.height), (box[3] - top) * factor),
     )
     piece = source.resize((box[2] - box[0], box[3] - box[1]), PIL.Image.Resampling.HAMMING, box=window)
-    if piece.mode == "RGB":
-        frame.paste(piece, box[:2])
-    else:
-        piece = piece.convert("RGBA")
-        frame.paste(piece, box[:2], piece)
+    return (piece if piece.mode == "RGB" else piece.convert("RGBA")), box[:2]
 
 
 @cache

@@ -85,14 +85,32 @@ ASSETS: dict[str, Asset] = {
     ),
     "colorizer-grayscale": Asset(
         file="colorizer-grayscale.safetensors",
-        sha256="5113ea4b0c3a4bd8ba4ac393a8c13192da663809396a8808adc93e0f31cf86b2",
+        sha256="d1cbfdecd62fd2bfabe53c4a2b59d68d65b7948b8918de52b0374810f1b7f57f",
         origin="trained by tools/replicate.py --recipe long --frames 10000, seed 0",
         license="MIT",
     ),
     "colorizer-canny": Asset(
         file="colorizer-canny.safetensors",
-        sha256="3b0ac9ed18d64276d10de321f75135588187755e60efdf9141fd07bd42a932f6",
+        sha256="e8d82ecc3a468fcc1b7a86b0f8f4779f1b4b4630cc882833235cc5a39103808e",
         origin="trained by tools/replicate.py --recipe long --frames 6000, seed 0",
+        license="MIT",
+    ),
+    "reference-grayscale": Asset(
+        file="reference-grayscale.safetensors",
+        sha256="ee101673e4fd4fd4254082e381b8494b33644032928cf66c7bde68c7fce5c362",
+        origin="trained by experiments/key_frames.py (profile gpu), seed 0",
+        license="MIT",
+    ),
+    "reference-canny": Asset(
+        file="reference-canny.safetensors",
+        sha256="f1ebc9631753c93be3fa300acf70d676acb1456c1358c444f703447661a931d3",
+        origin="trained by experiments/key_frames.py (profile gpu), seed 0",
+        license="MIT",
+    ),
+    "fast-style-scream": Asset(
+        file="fast-style-scream.safetensors",
+        sha256="3e514ced8c048197f57a0b79f11e7ba11b6d4b88de8bba78c453beb5ea7dce6b",
+        origin="trained by experiments/fast_style.py (profile gpu), seed 0",
         license="MIT",
     ),
 }

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nstlib.images import ImageError, check_images
+from nstlib.positions import centers, sample
 from nstlib.vgg import FeatureExtractor
 
 CELL = 8  # side in pixels of the places that are first told apart
 DETAIL = 4  # side in pixels of the places that are told apart near the one that was found
 SIDE = 3 * CELL // DETAIL  # of the window that is then searched, in places of ``DETAIL`` pixels: the cell and its neighbors
+REACH, FADING = 2, 0.7  # of the neighbors, in cells, that a match is averaged with
+CORRECTIONS = 2  # of the positions that were found
 SPREAD = 0.05  # distance of colors that count as alike, in scaled CIELAB
 ELSEWHERE = 0.01  # how likely a color is that the references do not have
 MATCHED_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
@@ -71,30 +74,54 @@ class Carried(NamedTuple):
     """What ``Correspondence`` found. Of each image n cells, with 4 places each.
 
     Attributes:
-        colors: known colors carried over in full detail, shape (B, 4, H, W).
+        colors: known colors carried over, shape (B, 4, H, W).
+        condition: the references' condition, carried over in the same way, (B, 1, H, W).
         means: mean known colors of the cells, as the first attention mixes them, (B, 4, H / 8, W / 8).
         confidence: how much of this attention goes to one cell, (B, 1, H / 8, W / 8), in [0, 1].
-        cells: the first attention, and what it attends to: (B, n, m) and the known colors of m cells, (B, m, 4).
-        places: the same of the second: (B n, 4, 36) and known colors (B n, 36, 64), of 4 x 4 pixels each.
+        cells: the first attention, and what it attends to: (B, n, m), and m cells' known colors (B, m, 4) and middles (m, 2).
+        places: the same of the second: (B n, 4, 36), (B n, 36, 4) and (B n, 36, 2).
+        positions: where the colors come from, x and y in pixels, (B, 2, H, W): before the first correction and after each.
     """
 
     colors: Tensor
+    condition: Tensor
     means: Tensor
     confidence: Tensor
-    cells: tuple[Tensor, Tensor]
-    places: tuple[Tensor, Tensor]
+    cells: tuple[Tensor, Tensor, Tensor]
+    places: tuple[Tensor, Tensor, Tensor]
+    positions: list[Tensor]
+
+
+class _Shown(NamedTuple):
+    """What all references show: m cells and p places, and one picture of all."""
+
+    keys: Tensor  # features of the cells, (B, C, m)
+    means: Tensor  # their mean known colors, (B, m, 4)
+    middles: Tensor  # x and y in the picture, (m, 2)
+    bounds: Tensor  # of the reference that they lie in: least x and y, greatest x and y, (m, 4)
+    windows: Tensor  # the numbers of the places around each, (m, 36)
+    place_keys: Tensor  # features of the places, (B, p, C')
+    place_colors: Tensor  # (B, p, 4)
+    place_middles: Tensor  # (p, 2)
+    atlas: Tensor  # condition and known colors, one reference below the other, (B, 5, H, W)
 
 
 class Correspondence(nn.Module):
     """Carry the colors of references over to a frame, by attention on learned features of their conditions.
 
     First every cell of ``CELL`` pixels attends to all cells of all references (a softmax over the cosines of their features,
-    with a learned sharpness). Then every place of ``DETAIL`` pixels attends to the places around the cell that matched best,
-    whose colors it takes in full detail.
+    with a learned sharpness; after training, averaged over neighbors). Then every place of ``DETAIL`` pixels attends to the
+    places around the cell that matched best. The mean of their positions, weighted by this attention, is where its colors come
+    from. Last, a small network sees the reference's condition moved there beside the frame's own, and corrects the positions,
+    pixel by pixel.
+
+    Exact positions matter: where the true matches are known, pieces of 4 x 4 pixels from a fixed grid give the right color
+    (t = 2) to 0.31 of the background of unseen scenes, pieces from anywhere 0.54, and positions between the pixels 0.63.
 
     Source: the idea of M. Shi et al., "Reference-Based Deep Line Art Video Colorization", 2020, arXiv 2003.10685, and of J. Lee
     et al., "Reference-Based Sketch Image Colorization Using Augmented-Self Reference and Dense Semantic Correspondence", CVPR
-    2020; the two steps are ours, so that it is affordable at 256 pixels.
+    2020. The second step is ours, so that it is affordable at 256 pixels. The last, warp and correct, is that of optical flow:
+    D. Sun et al., "PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume", CVPR 2018.
 
     Args:
         width: channels of the first layer.
@@ -111,6 +138,12 @@ class Correspondence(nn.Module):
         self.coarse = nn.Conv2d(wide, depth, kernel_size=1)
         self.fine = nn.Sequential(_layer(width + wide, width), nn.Conv2d(width, depth // 2, kernel_size=1))
         self.sharpness = nn.Parameter(torch.tensor([2.3, 2.3]))  # logarithms, of both attentions
+        seen = depth // 2 + 2 * DETAIL**2 + 4  # features of the frame, both conditions, how the positions differ
+        self.correction = nn.Sequential(
+            _layer(seen, wide), _layer(wide, wide), nn.Conv2d(wide, 2 * DETAIL**2, kernel_size=3, padding=1)
+        )
+        nn.init.zeros_(cast("Tensor", self.correction[-1].weight))
+        nn.init.zeros_(cast("Tensor", self.correction[-1].bias))
 
     def encode(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a condition (B, 1, H, W), sides multiples of ``CELL``: one vector of length 1 for each cell, and one for
@@ -130,34 +163,170 @@ class Correspondence(nn.Module):
             references: one or more; of each its condition (B, 1, H', W') and its known colors (B, 4, H', W').
         """
         coarse, fine = self.encode(condition)
-        sharp = self.sharpness.exp()
         shape = coarse.shape[2:]
-        keys, means, windows, places, colored = [], [], [], [], []
-        count = 0
-        for reference_condition, colors in references:
-            key, detail = self.encode(reference_condition)
-            keys.append(key.flatten(2))
-            means.append(F.avg_pool2d(colors, CELL).flatten(2))
-            windows.append(_windows(*detail.shape[2:]).to(detail.device) + count)
-            places.append(detail.flatten(2))
-            colored.append(F.pixel_unshuffle(colors, DETAIL).flatten(2))
-            count += places[-1].shape[2]
-        scores = (sharp[0] * coarse.flatten(2).transpose(1, 2)) @ torch.cat(keys, dim=2)
-        cells = scores.float().softmax(dim=2), torch.cat(means, dim=2).transpose(1, 2)  # (B, cells, cells of references)
-        carried_means = (cells[0] @ cells[1]).transpose(1, 2).unflatten(2, shape)
-        confidence, best = cells[0].max(dim=2)
+        shown = self._together(references)
+        sharp = self.sharpness.exp()
+        scores = (sharp[0] * coarse.flatten(2).transpose(1, 2)) @ shown.keys
+        if not self.training:  # where it would take longer than all the rest of a step
+            sizes = [(colors.shape[2] // CELL, colors.shape[3] // CELL) for _, colors in references]
+            parts = scores.float().split([height * width for height, width in sizes], dim=2)
+            grids = (part.unflatten(2, size).unflatten(1, shape) for part, size in zip(parts, sizes, strict=True))
+            scores = torch.cat([with_neighbors(grid).flatten(3).flatten(1, 2) for grid in grids], dim=2)
+        looks = scores.float().softmax(dim=2)
+        means = (looks @ shown.means).transpose(1, 2).unflatten(2, shape)
+        confidence, best = looks.max(dim=2)
+        near = self._near(fine, shown, best, sharp[1])
+        found = (near[0][..., None] * near[2][:, None]).sum(dim=2)  # no matrix product: bfloat16 would round to whole pixels
+        found = F.pixel_shuffle(
+            found.transpose(1, 2).reshape(*best.shape, -1).transpose(1, 2).unflatten(2, shape), CELL // DETAIL
+        )
+        bounds = F.interpolate(shown.bounds[best].transpose(1, 2).unflatten(2, shape), scale_factor=CELL)
+        positions = self._corrected(condition, fine, shown.atlas, found, bounds)
+        carried = sample(shown.atlas, positions[-1])
+        return Carried(
+            colors=carried[:, 1:],
+            condition=carried[:, :1],
+            means=means.float(),
+            confidence=confidence.unflatten(1, shape)[:, None],
+            cells=(looks, shown.means, shown.middles),
+            places=near,
+            positions=positions,
+        )
 
-        # of each cell, the places around its best match: (B, cells, places)
-        window = torch.cat(windows)[best] + count * torch.arange(len(best), device=best.device)[:, None, None]
-        near_keys, near_colors = (_rows(torch.cat(parts, dim=2))[window].flatten(0, 1) for parts in (places, colored))
+    def _together(self, references: Sequence[tuple[Tensor, Tensor]]) -> _Shown:
+        """All references as one picture, each below the other; their features are found apart."""
+        parts: list[_Shown] = []
+        places = top = 0
+        for condition, colors in references:
+            key, detail = self.encode(condition)
+            height, width = colors.shape[2:]
+            origin = torch.tensor([0.0, top])
+            bounds = torch.tensor([0.5, top + 0.5, width - 0.5, top + height - 0.5]).expand(key[0, 0].numel(), -1)
+            parts.append(
+                _Shown(
+                    key.flatten(2),
+                    F.avg_pool2d(colors, CELL).flatten(2).transpose(1, 2),
+                    (centers(height // CELL, width // CELL, CELL).flatten(1).T + origin).to(key.device),
+                    bounds.to(key.device),
+                    _windows(*detail.shape[2:]).to(key.device) + places,
+                    detail.flatten(2).transpose(1, 2),
+                    F.avg_pool2d(colors, DETAIL).flatten(2).transpose(1, 2),
+                    (centers(height // DETAIL, width // DETAIL, DETAIL).flatten(1).T + origin).to(key.device),
+                    torch.cat([condition, colors], dim=1),
+                )
+            )
+            places += detail[0, 0].numel()
+            top += height
+        widest = max(part.atlas.shape[3] for part in parts)
+        atlas = torch.cat([F.pad(part.atlas, (0, widest - part.atlas.shape[3])) for part in parts], dim=2)
+        along = (2, 1, 0, 0, 0, 1, 1, 0)  # the dimensions that count cells or places
+        fields = zip(*(part[:-1] for part in parts), strict=True)
+        return _Shown._make([*(torch.cat(field, dim=dim) for field, dim in zip(fields, along, strict=True)), atlas])
+
+    @staticmethod
+    def _near(fine: Tensor, shown: _Shown, best: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each cell, the attention of its places to those around its best match, and these places' colors and middles."""
+        window = shown.windows[best]  # (B, cells, places)
+        count = shown.place_keys.shape[1]
+        numbers = window + count * torch.arange(len(best), device=best.device)[:, None, None]
+        keys, colors = (part.flatten(0, 1)[numbers].flatten(0, 1) for part in (shown.place_keys, shown.place_colors))
         queries = _rows(in_cells(fine)).unflatten(1, (fine.shape[1], -1)).transpose(1, 2)
-        scores = sharp[1] * (queries @ near_keys.transpose(1, 2))  # (B cells, places in it, places)
-        near = scores.float().softmax(dim=2), near_colors
-        carried = (near[0] @ near_colors).transpose(1, 2).reshape(len(best), len(best[0]), -1)
-        carried = carried.transpose(1, 2).unflatten(2, shape)
-        detailed = F.pixel_shuffle(F.pixel_shuffle(carried, CELL // DETAIL), DETAIL)
-        confidence = confidence.unflatten(1, shape)[:, None]
-        return Carried(detailed.float(), carried_means.float(), confidence, cells, near)
+        scores = sharp * (queries @ keys.transpose(1, 2))  # (B cells, places in it, places)
+        return scores.float().softmax(dim=2), colors, shown.place_middles[window].flatten(0, 1)
+
+    def _corrected(self, condition: Tensor, fine: Tensor, atlas: Tensor, found: Tensor, bounds: Tensor) -> list[Tensor]:
+        """Positions for every pixel, (B, 2, H, W), from those that places found: as found, and after each correction."""
+        low, high = bounds.chunk(2, dim=1)
+        within = centers(DETAIL, DETAIL, 1).to(found).repeat(1, *fine.shape[2:]) - DETAIL / 2
+        positions = [F.interpolate(found, scale_factor=DETAIL) + within]
+        for _ in range(CORRECTIONS):
+            latest = positions[-1].detach()
+            both = torch.cat([condition, sample(atlas[:, :1], latest)], dim=1)
+            seen = torch.cat([fine, F.pixel_unshuffle(both, DETAIL), _differences(F.avg_pool2d(latest, DETAIL))], dim=1)
+            step = DETAIL * F.pixel_shuffle(self.correction(seen).float().tanh(), DETAIL)
+            positions.append(torch.minimum(torch.maximum(positions[-1] + step, low), high))
+        return positions
+
+
+def with_neighbors(scores: Tensor) -> Tensor:
+    """Average the scores of pairs of cells with those of their neighbors: a match counts more if cells beside match alike.
+
+    Known from stereo vision as cost aggregation. On 12 pairs of unseen scenes, the carried colors' accuracy (t = 2) rose from
+    0.340 to 0.364; on the show's own frames it stayed.
+
+    Args:
+        scores: of each cell of a picture with each of another one, (B, h, w, h', w').
+
+    Returns:
+        The same shape: means over the pairs that lie up to ``REACH`` cells off in the same direction in both pictures, each
+        step off counting ``FADING`` times as much.
+    """
+    for one, other in ((1, 3), (2, 4)):
+        total, weights = torch.zeros_like(scores), torch.zeros_like(scores[:1])
+        reach = min(REACH, scores.shape[one] - 1, scores.shape[other] - 1)
+        for step in range(-reach, reach + 1):
+            there, here = ([(dim, max(way, 0), scores.shape[dim] - abs(step)) for dim in (one, other)] for way in (step, -step))
+            share = FADING ** abs(step)
+            _part(total, here).add_(share * _part(scores, there))
+            _part(weights, here).add_(share)
+        scores = total / weights
+    return scores
+
+
+def _part(values: Tensor, ranges: Sequence[tuple[int, int, int]]) -> Tensor:
+    for dim, start, length in ranges:
+        values = values.narrow(dim, start, length)
+    return values
+
+
+def _differences(positions: Tensor) -> Tensor:
+    """How positions (B, 2, H, W) of places change to the right and downward, less than a step of ``DETAIL`` pixels that would
+    be expected, in such steps, in [-2, 2]: (B, 4, H, W)."""
+    height, width = positions.shape[2:]
+    still = centers(height, width, DETAIL).to(positions)
+    moves = F.pad(positions - still, (0, 1, 0, 1), mode="replicate")
+    changes = torch.cat([moves[:, :, :-1, 1:] - moves[:, :, :-1, :-1], moves[:, :, 1:, :-1] - moves[:, :, :-1, :-1]], dim=1)
+    return (changes / DETAIL).clamp(-2, 2)
+
+
+def position_loss(carried: Carried, positions: Tensor) -> Tensor:
+    """How far off the attentions look, and the positions after each correction.
+
+    The sum of three means, over what is known: of the cross-entropy of both attentions, in nats, with the true position written
+    as a mixture of the (up to four) middles around it; and of the positions' distances from the truth in pixels, each cut at
+    ``CELL``, so that what was never found does not count.
+
+    Args:
+        carried: what the attentions found in one reference.
+        positions: the truth, x and y in pixels, (B, 2, H, W), NaN where there is none.
+    """
+    cells, places = carried.cells, carried.places
+    of_cells = _middle(positions, CELL).flatten(2).transpose(1, 2)  # (B, n, 2)
+    of_places = in_cells(_middle(positions, DETAIL)).unflatten(1, (2, -1)).permute(0, 3, 2, 1).flatten(0, 1)  # (B n, 4, 2)
+    far = _cross_entropy(cells[0], cells[2][None], of_cells, CELL)
+    near = _cross_entropy(places[0], places[2], of_places, DETAIL)
+    known = ~positions.isnan().any(dim=1)
+    truth = torch.nan_to_num(positions)
+    errors = [(found - truth).norm(dim=1).clamp(max=CELL) for found in carried.positions]
+    off = sum(((error * known).sum() / known.sum().clamp_min(1) for error in errors), start=positions.new_zeros(()))
+    return far + near + off / len(errors)
+
+
+def _middle(positions: Tensor, side: int) -> Tensor:
+    """Of each square of ``side`` pixels, the mean position of the four pixels in its middle."""
+    first = side // 2 - 1
+    parts = [positions[:, :, first + i :: side, first + j :: side] for i in (0, 1) for j in (0, 1)]
+    return torch.stack(parts).mean(dim=0)
+
+
+def _cross_entropy(attention: Tensor, middles: Tensor, wanted: Tensor, side: int) -> Tensor:
+    """Of attentions (N, n, m) to squares with these middles (N or 1, m, 2), given true positions (N, n, 2)."""
+    away = ((wanted[:, :, None] - middles[:, None]).abs() / side).clamp(max=1)  # NaN stays
+    copies = (middles[:, :, None] == middles[:, None]).all(dim=3).sum(dim=2)  # at the border, windows repeat places
+    weights = torch.nan_to_num((1 - away).prod(dim=3)) / copies[:, None]
+    whole = weights.sum(dim=2) > 0.5  # else the truth is beyond the border
+    entropy = -(weights * (attention + 1e-6).log()).sum(dim=2)
+    return (entropy * whole).sum() / whole.sum().clamp_min(1)
 
 
 def matching_loss(carried: Carried, colors: Tensor, shown: Tensor) -> Tensor:
@@ -177,9 +346,9 @@ def matching_loss(carried: Carried, colors: Tensor, shown: Tensor) -> Tensor:
         A scalar, in nats; 0 if no image has references.
     """
     wanted = F.avg_pool2d(colors, CELL).flatten(2).transpose(1, 2)
-    cells = _unlikelihood(*carried.cells, wanted).mean(dim=1)
-    wanted = _rows(in_cells(F.pixel_unshuffle(colors, DETAIL))).unflatten(1, (3 * DETAIL**2, -1)).transpose(1, 2)
-    places = _unlikelihood(*carried.places, wanted).unflatten(0, (len(colors), -1)).mean(dim=(1, 2))
+    cells = _unlikelihood(*carried.cells[:2], wanted).mean(dim=1)
+    wanted = _rows(in_cells(F.avg_pool2d(colors, DETAIL))).unflatten(1, (3, -1)).transpose(1, 2)
+    places = _unlikelihood(*carried.places[:2], wanted).unflatten(0, (len(colors), -1)).mean(dim=(1, 2))
     return ((cells + places) * shown).sum() / shown.sum().clamp_min(1)
 
 

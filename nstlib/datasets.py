@@ -80,7 +80,8 @@ class CachedFrames(Dataset[Tensor]):
     A frame of 256 pixels takes 0.26 MB, in 8 bits a value.
 
     Args:
-        frames: a dataset of (3, H, W), RGB in [0, 1], or of pairs of these, (6, H, W).
+        frames: a dataset of (3, H, W), RGB in [0, 1]; of pairs of these, (6, H, W); or of pairs with positions, (10, H, W), as
+            ``nstlib.AnimePairs`` gives them for training.
         condition: found of each frame once, and kept as one more channel before its RGB; None leaves that to the training.
 
     Raises:
@@ -88,9 +89,11 @@ class CachedFrames(Dataset[Tensor]):
     """
 
     def __init__(self, frames: Frames, condition: Condition | None = None):
-        self.frames, self.condition = CheckedFrames(frames, channels=(3, 4, 6, 8) if condition is None else (3, 6)), condition
-        channels, *size = self.frames.shape
-        shape = (len(frames), channels if condition is None else channels // 3 * 4, *size)
+        channels = (3, 4, 6, 8, 10, 12) if condition is None else (3, 6, 10)
+        self.frames, self.condition = CheckedFrames(frames, channels=channels), condition
+        given, *size = self.frames.shape
+        self._images = min(given // 3, 2)
+        shape = (len(frames), given if condition is None else given + self._images, *size)
         try:
             # memory is taken as it is filled; a tensor for each frame, among larger ones that go, would scatter the heap
             self._kept = torch.empty(shape, dtype=torch.uint8)
@@ -105,8 +108,9 @@ class CachedFrames(Dataset[Tensor]):
         if not self._is_kept[index]:
             frame = self.frames[index]
             if self.condition is not None:
-                images = frame[None].split(3, dim=1)
-                frame = torch.cat([part for image in images for part in (self.condition.find(image)[0], image[0])])
+                images = frame[None, : 3 * self._images].split(3, dim=1)
+                parts = [part for image in images for part in (self.condition.find(image)[0], image[0])]
+                frame = torch.cat([*parts, frame[3 * self._images :]])
             self._kept[index] = (frame.clamp(0, 1) * 255).round()
             self._is_kept[index] = True
         return self._kept[index] / 255
@@ -126,6 +130,7 @@ def warn_if_gray(frames: CheckedFrames) -> None:
     Warns:
         RuntimeWarning: none of a few frames has any color.
     """
-    colors = frames.sample()[:, -3:]
+    sample = frames.sample()
+    colors = sample[:, -7:-4] if sample.shape[1] >= 10 else sample[:, -3:]  # positions come last
     if (colors.amax(1) - colors.amin(1)).max() <= 1 / 255:
         warnings.warn("the frames to train on are gray: there are no colors to learn", RuntimeWarning, stacklevel=5)

@@ -7,7 +7,6 @@ Transfer and Super-Resolution", ECCV 2016.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,21 +14,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from nstlib.arguments import shown, whole_number
 from nstlib.datasets import Frames
 from nstlib.devices import fast_precision
-from nstlib.files import atomic_write
 from nstlib.images import Source, as_image, resize, shape_with
 from nstlib.losses import PerceptualLoss, gram_matrix, style_loss, total_variation
 from nstlib.networks import pad
 from nstlib.recipe import TrainingRecipe
 from nstlib.run_folder import ModelError
 from nstlib.training import Trainer
+from nstlib.weights import read_network, write_network
 
 CONTENT_LAYER = "relu2_2"  # section 4.1
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
@@ -234,19 +231,14 @@ class FastStyle:
         return {"model": "FastStyle", "size": self.frame_size, "recipe": asdict(self.recipe), "seed": self.seed}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network, its painting and its configuration as safetensors, in float16.
+        """Write the network, its painting and its configuration (``nstlib.weights``).
 
         Raises:
             ModelError: the path cannot be written.
         """
-        tensors = {name: value.half().cpu().contiguous() for name, value in self.generator.state_dict().items()}
-        painting = (self.style.cpu() * 255).round().to(torch.uint8)
-        try:
-            with atomic_write(path) as temporary:
-                metadata = {METADATA: json.dumps({**self.config(), "history": self.history})}
-                save_file({**tensors, "style": painting}, temporary, metadata)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{str(path)!r} cannot be written: {error}") from error
+        painting = (self.style * 255).round().to(torch.uint8)
+        tensors = {**self.generator.state_dict(), "style": painting}
+        write_network(path, tensors, METADATA, {**self.config(), "history": self.history})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FastStyle:
@@ -255,16 +247,14 @@ class FastStyle:
         Raises:
             ModelError: missing, damaged, or no such network.
         """
+        tensors, config = read_network(path, METADATA)
         try:
-            with safe_open(path, "pt") as file:
-                config = json.loads((file.metadata() or {})[METADATA])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             style = tensors.pop("style").float() / 255
             fast = cls(style, config["size"], recipe=FastStyleRecipe(**config["recipe"]), seed=config["seed"])
             fast.generator.load_state_dict(tensors)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{str(path)!r} is missing, damaged, or no network that learned a painting ({error})") from error
-        fast.history = config["history"]
+            fast.history = config["history"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{str(path)!r} is no network that learned a painting ({error})") from error
         return fast
 
 

@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import imageio_ffmpeg
 import nbformat
 import pytest
 
@@ -128,7 +129,7 @@ def test_ci_runs_the_readmes_test_command():
     assert commands[-1] == "make test"
 
 
-PYTHON_BLOCKS = {"README.md": 3, "docs/using.md": 6}  # page -> how many it has
+PYTHON_BLOCKS = {"README.md": 3, "docs/using.md": 9}  # page -> how many it has
 
 
 def python_blocks(page):
@@ -152,14 +153,23 @@ def test_code_runs(page, tmp_path, monkeypatch):
     nstlib.save_image(image, tmp_path / "my_photo.jpg")
     nstlib.save_image(image, tmp_path / "my_painting.jpg")
     nstlib.save_image(nstlib.load_image(nstlib.asset_path("washington"), 300), tmp_path / "my_frame.png")
-    nstlib.save_image(image, tmp_path / "my_drawing.jpg")
+    for name in ("my_drawing.jpg", "my_key_frame.png", "another.jpg"):
+        nstlib.save_image(image, tmp_path / name)
     sample_clip(tmp_path / "my_clip.mp4")
     monkeypatch.chdir(tmp_path)
     tiny = nstlib.ColorizerRecipe(width=4, epochs=2)
     scope = {"nstlib": nstlib, "TINY": tiny, "output": image.clone().requires_grad_(True), "target": torch.rand_like(image)}
+    smaller = {
+        "size=512, steps=300": "size=64, steps=2",
+        'recipe="laptop"': "recipe=TINY",
+        'FastStyle("my_painting.jpg")': 'FastStyle("my_painting.jpg", 64, recipe=nstlib.FastStyleRecipe(epochs=1, width=4))',
+        "length=8000": "size=64, length=8",
+        "frames_per_epoch=400": "frames_per_epoch=8",
+    }
     for block in python_blocks(page):
-        small = block.replace("size=512, steps=300", "size=64, steps=2").replace('recipe="laptop"', "recipe=TINY")
-        exec(small, scope)
+        for large, small in smaller.items():
+            block = block.replace(large, small)
+        exec(block, scope)
     assert (tmp_path / "painted.png").exists()
     assert max(nstlib.load_image(tmp_path / "colorized.png").shape) == 300
     assert nstlib.load_image(tmp_path / "colorized_drawing.png").shape == image.shape
@@ -167,6 +177,8 @@ def test_code_runs(page, tmp_path, monkeypatch):
         assert len(scope["colorizer"].history) == tiny.epochs
         return
     assert scope["output"].grad is not None
+    assert nstlib.load_image(tmp_path / "colored_drawing.png").shape == image.shape
+    assert (tmp_path / "my_style.safetensors").exists()
     assert (tmp_path / "my_run" / "checkpoint.pt").exists()
     assert nstlib.Colorizer.load(tmp_path / "my_colorizer.safetensors").recipe == scope["TINY"]
     assert len(scope["colorizer"].history) == 12  # went on for 10 epochs
@@ -178,17 +190,21 @@ def test_commands_without_python_run(tmp_path, monkeypatch):
     from nstlib.__main__ import main
     from nstlib.anime import sample_clip
 
-    for name in ("my_photo.jpg", "my_painting.jpg", "my_frame.png", "my_drawing.jpg"):
+    for name in ("my_photo.jpg", "my_painting.jpg", "my_frame.png", "my_drawing.jpg", "first.png"):
         nstlib.save_image(nstlib.load_image(nstlib.asset_path("scream"), 64), tmp_path / name)
     sample_clip(tmp_path / "my_clip.mp4")
     nstlib.Colorizer("grayscale", 32, recipe=nstlib.ColorizerRecipe(width=4)).save(tmp_path / "my_colorizer.safetensors")
     monkeypatch.chdir(tmp_path)
     commands = [line for line in PAGES["docs/using.md"].splitlines() if " -m nstlib " in line and line.startswith(".venv")]
-    assert len(commands) == 4
+    assert len(commands) == 5
+    shorten = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", "my_clip.mp4", "-frames:v", "3", "short.mp4"]
+    subprocess.run(shorten, check=True)
     for command in commands:
+        if "--key-frame" in command:  # it takes a while for each frame
+            command = command.replace("my_clip.mp4", "short.mp4")
         words = command.split(" -m nstlib ")[1].split()
         assert main([*words, *(["--size", "64", "--steps", "2"] if words[0] == "stylize" else [])]) == 0
-    for name in ("painted.png", "colorized.png", "my_drawing-colorized.png", "colorized.mp4"):
+    for name in ("painted.png", "colorized.png", "my_drawing-colorized.png", "colorized.mp4", "short-colorized.mp4"):
         assert (tmp_path / name).exists(), name
 
 
@@ -205,7 +221,7 @@ def test_names_in_the_readmes_table_exist():
 
 def test_readmes_values_are_those_on_record():
     from experiments import report
-    from experiments.records import mean_and_sd
+    from experiments.records import mean_and_sd, spread
 
     rows = {
         line.split("notebooks/")[1][:2]: line.split("|")[6]
@@ -228,6 +244,11 @@ def test_readmes_values_are_those_on_record():
     scratch, anime = (report.curves(records, f"medical-grayscale-{origin}") for origin in ("scratch", "anime"))
     steps = next(record["steps"] for record in records if record["variant"] == "medical-grayscale-scratch")
     there = [report.reached(curve, 0.5, steps) for curve in (anime, scratch)]
+    shown = json.loads((ROOT / "figures" / "key_frames.json").read_text())
+    scenes = [
+        spread([run["scenes"]["reference"]["accuracy"] for run in shown if run["condition"]["operator"] == operator])["mean"]
+        for operator in ("canny", "grayscale")
+    ]
     expected = {
         "06": best["grayscale"],
         "07": best["canny"],
@@ -236,6 +257,7 @@ def test_readmes_values_are_those_on_record():
         + change("canny-cyclegan", poster, "edge_f1"),
         "11": change("small-sobel-l1-gan", "small-canny-l1-gan", "accuracy"),
         "12": f"accuracy 0.5 at step {there[0]} in place of {there[1]}",
+        "13": "{:.2f}; {:.2f}".format(*scenes),
     }
     for notebook, value in expected.items():
         assert value in rows[notebook].replace("−", "-"), notebook

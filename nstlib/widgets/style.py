@@ -6,6 +6,7 @@ import atexit
 import functools
 import math
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from nstlib.arguments import whole_number
 from nstlib.assets import asset_path
+from nstlib.fast_style import FastStyle
 from nstlib.images import ImageError, Source, as_image, load_image, resize, save_image
 from nstlib.sources import SHORTEST_SIDE
 from nstlib.statistics import STYLE_LAYERS
@@ -33,6 +35,7 @@ PAINTINGS = {  # that come with the repository: title, name of the asset
     "The Church at Auvers": "church-at-auvers",
 }
 GIVEN = "as given"
+LEARNED = "The Scream"  # the painting of the button "Instant"
 COLAB = "pictures painted in the background do not show on Colab; this button paints some steps at a time"
 
 
@@ -102,6 +105,7 @@ class StyleLab(Lab):
             button("Pause", self._on_pause, "stop painting; the picture stays"),
             button(f"{self.steps_per_press} steps", self._on_steps, chunk),
             button("Reset", self._on_reset, "begin anew"),
+            button("Instant", self._on_instant, f"paint as {LEARNED}, in one pass of a network"),
             button("Save", self._on_save, "write the picture as PNG into the notebook's folder"),
             upload_button("Content image", functools.partial(self.upload, "content")),
             upload_button("Style image", functools.partial(self.upload, "style")),
@@ -172,6 +176,17 @@ class StyleLab(Lab):
             if going:
                 self.worker.go()
 
+    def instant(self) -> None:
+        """Show the content image as a network paints it that learned *The Scream*: one pass, whatever the style image is."""
+        with self._lock:
+            self.stop()  # no thread paints over it
+            started = time.monotonic()
+            image = _learned().stylize(resize(self.images["content"], self.size))
+            self.painting.image = image
+            self.pictures["painting"].value = picture(image, "in one pass", f"the content image as {LEARNED}, in one pass")
+            seconds = time.monotonic() - started
+            self.say(f"painted as {LEARNED} in {seconds:.1f} s, by a network that learned it; Start begins the search")
+
     def stop(self) -> None:
         """End the thread that paints. The picture stays; ``start`` begins anew."""
         with self._lock:
@@ -238,6 +253,10 @@ class StyleLab(Lab):
         self.reset()
 
     @reporting
+    def _on_instant(self, button: Any) -> None:
+        self.instant()
+
+    @reporting
     def _on_save(self, button: Any) -> None:
         path = next(path for i in range(1, sys.maxsize) if not (path := Path(f"painting-{i}.png")).exists())
         self.save(path)
@@ -294,6 +313,11 @@ def loss_curve(history: Sequence[dict[str, float]]) -> str:
         f'<svg role="img" aria-label="{alt}" width="{width + 70}" height="{height}" font-size="13">'
         f'<rect width="{width}" height="{height}" fill="none" stroke="#cccccc"/>{"".join(lines)}</svg>'
     )
+
+
+@functools.cache
+def _learned() -> FastStyle:
+    return FastStyle.load(asset_path("fast-style-scream"))
 
 
 @atexit.register

@@ -10,7 +10,7 @@ from experiments import profiles, report, runs
 from experiments.table1 import TEST_SEED
 from experiments.variants import LINES, MEDICAL_SIZE, VARIANTS
 from nstlib import AnimeFrames
-from nstlib.colorizer import Colorizer
+from nstlib.colorizer import Colorizer, ColorizerRecipe
 
 TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16, medical_epochs=1, medical_frames=16)
 
@@ -78,6 +78,19 @@ def test_frames_have_the_ablations_size(monkeypatch, tmp_path):
     with pytest.raises(Built):
         runs.run("medical-canny-scratch", 0, TINY, tmp_path)
     assert sizes == [48, 128, MEDICAL_SIZE]
+
+
+def test_an_epoch_without_a_turn_of_the_gan_has_no_loss_of_it(monkeypatch, tmp_path):
+    recipe = ColorizerRecipe(width=4, epochs=4, batch_size=4, adversarial_every=3, generator_steps=1)  # steps 0 and 3
+    model = Colorizer(VARIANTS["canny-l1-gan"].condition, TINY.ablation_size, recipe=recipe)
+    monkeypatch.setattr(runs, "build", lambda variant, size, epochs, seed: model)
+    profile = replace(TINY, figures=tmp_path, ablation_epochs=4, ablation_frames=4, test_frames=4)
+    record = runs.run("canny-l1-gan", 1, profile, tmp_path)
+    assert set(record["losses"]) == {"adversarial", "discriminator"}
+    for name, values in record["losses"].items():
+        assert [name in entry for entry in model.history] == [True, False, False, True]
+        first, last = (round(model.history[epoch][name], 4) for epoch in (0, 3))
+        assert values == [first, None, None, last]
 
 
 def test_examples_are_kept_of_seed_0_and_shown_beside_their_frames(tmp_path):

@@ -17,7 +17,7 @@ CHANGES = {  # end of the name -> changed settings
     "l1-gan": set(),
     "l1": {"adversarial_weight"},
     "l1-10-gan": {"l1_weight"},
-    "perceptual-gan": {"l1_weight", "color_weight", "gradient_weight", "perceptual_weight"},
+    "perceptual-gan": {"l1_weight", "color_weight", "gradient_weight", "perceptual_weight", "perceptual_frames"},
     "naive-gan": {"l1_weight", "perceptual_weight", "perceptual_distance"},
     "gradient": {"gradient_weight"},
     "cyclegan": set(),
@@ -55,6 +55,16 @@ def test_every_variant_can_be_built_in_every_profile(name, profile):
     with torch.device("meta"):  # shapes alone
         model = build(replace(variant, start=None), size, 1, seed=0)
         assert model.generator(torch.zeros(2, 1, size, size)).shape == (2, 3, size, size)
+
+
+def test_l1_is_replaced_in_the_same_way_from_line_art_and_from_grayscale():
+    line_art, gray = (VARIANTS[f"{condition}-perceptual-gan"] for condition in ("canny", "grayscale"))
+    assert line_art.recipe(30) == gray.recipe(30)
+    assert gray.recipe(30).perceptual_frames == 4
+    for condition in ("canny", "grayscale"):
+        poster, ours = (VARIANTS[f"{condition}-{loss}-gan"] for loss in ("l1", "perceptual"))
+        assert poster.condition is ours.condition
+        assert (poster.notebook, ours.notebook, poster.group) == ("09", "09", ours.group)
 
 
 def test_every_notebook_has_its_variants():

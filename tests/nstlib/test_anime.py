@@ -17,12 +17,10 @@ from nstlib.anime import (
     BAND,
     CANVAS,
     SPLITS,
-    TRAIN,
     WIDTHS,
     ZOOM,
     AnimeClip,
     AnimeFrames,
-    AnimePairs,
     Shot,
     band,
     render,
@@ -259,6 +257,46 @@ def test_flip_mirrors_the_frame():
         assert not np.array_equal(plain, flipped)
 
 
+TWO = Shot("club", (("eileen-concerned", 560.0), ("sylvie-blue-normal", 700.0)), (640.0, 400.0), 600.0, flip=False)
+
+
+def test_layers_are_numbered_from_the_background_to_the_front():
+    """Against renderings in two places: what is opaque looks alike in both, what is transparent shows the place alone."""
+    size = (96, 128)
+    numbers = anime.layers(TWO, size)
+    assert numbers.shape == size
+    assert numbers.dtype == torch.uint8
+    assert numbers.unique().tolist() == [0, 1, 2]
+
+    def drawn(*actors):
+        return [anime.rendered(dataclasses.replace(TWO, background=place, actors=actors), size) for place in ("club", "meadow")]
+
+    empty = drawn()
+    told_apart = (empty[0] - empty[1]).abs().amax(dim=0) > 0.2
+    opaque, absent = [], []
+    for actor in TWO.actors:
+        both = drawn(actor)
+        opaque.append(((both[0] - both[1]).abs().amax(dim=0) < 0.01) & told_apart)
+        absent.append(((torch.stack(both) - torch.stack(empty)).abs().amax(dim=(0, 1)) < 0.01) & told_apart)
+    assert (numbers[opaque[1]] == 2).all(), "the last is in front"
+    assert (numbers[opaque[0] & absent[1]] == 1).all()
+    assert (numbers[absent[0] & absent[1]] == 0).all()
+    assert (opaque[0] & opaque[1]).sum() > 100, "one hides a part of the other"
+    assert min((opaque[0] & absent[1]).sum(), (absent[0] & absent[1]).sum()) > 100
+
+
+def test_layers_are_mirrored_with_the_frame():
+    mirrored = anime.layers(dataclasses.replace(TWO, flip=True), (48, 64))
+    plain = anime.layers(TWO, (48, 64))
+    assert torch.equal(mirrored, plain.flip(1))
+    assert not torch.equal(mirrored, plain)
+
+
+def test_layers_keep_the_numbers_of_actors_that_are_out_of_sight():
+    away = dataclasses.replace(TWO, actors=(("eileen-concerned", -2000.0), TWO.actors[1]))
+    assert anime.layers(away, (48, 64)).unique().tolist() == [0, 2]
+
+
 def test_at_full_scale_a_frame_is_the_canvas_cut_out():
     """Against the art itself, put together here without the renderer."""
     shot = Shot("club", (("eileen-happy", 500.0), ("sylvie-blue-smile", 801.0)), (600.0, 360.0), 720.0, False)
@@ -328,66 +366,6 @@ def test_the_widest_frames_can_be_composed_for_every_split(split):
 # --- the sample clip ---------------------------------------------------------------------------------------------------
 
 
-# pairs
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_pair_is_a_frame_and_its_scene_from_another_camera(split):
-    pairs, frames = AnimePairs(split, 32, 60), AnimeFrames(split, 32, 60)
-    assert len(pairs) == 60
-    assert torch.equal(pairs[7][3:], frames[7])
-    assert torch.equal(pairs[7], AnimePairs(split, 32, 8)[7])
-    moved, zoomed, flipped = [], [], 0
-    for i in range(60):
-        shot, reference = frames.shot(i), pairs.reference(i)
-        assert reference.background == shot.background
-        assert split == "train" or reference.flip == shot.flip
-        assert [name.rpartition("-")[0] for name, _ in reference.actors] == [name.rpartition("-")[0] for name, _ in shot.actors]
-        assert CANVAS[1] / ZOOM[1] - 1e-6 <= reference.height <= CANVAS[1]
-        for center, end in zip(reference.center, canvas(reference.background), strict=True):
-            assert reference.height / 2 - 1e-6 <= center <= end - reference.height / 2 + 1e-6
-        flipped += reference.flip != shot.flip
-        moved.append(abs(reference.center[0] - shot.center[0]) / shot.height)
-        zoomed.append(abs(reference.height / shot.height - 1))
-    assert 0.03 < sum(moved) / 60 < (0.4 if split == "train" else 0.2)
-    assert 0.03 < sum(zoomed) / 60 < (0.3 if split == "train" else 0.15)
-    assert 15 < flipped < 45 if split == "train" else flipped == 0
-
-
-def test_references_of_the_training_are_bent():
-    pairs = AnimePairs("train", 64, 6)
-    for i in range(6):
-        straight = torch.from_numpy(to_array(render(pairs.reference(i), (64, 64))) / 255).permute(2, 0, 1).float()
-        bent = pairs[i][:3]
-        assert_is_frame(bent, (64, 64))
-        assert (bent - straight).abs().mean() > 0.01
-        assert (bent.mean(dim=(1, 2)) - straight.mean(dim=(1, 2))).abs().max() < 0.1, "of about the same colors"
-    still = AnimePairs("shots", 64, 1)
-    assert torch.equal(
-        still[0][:3], torch.from_numpy(to_array(render(still.reference(0), (64, 64)))).permute(2, 0, 1).float() / 255
-    )
-
-
-def test_references_show_another_expression_where_there_is_one():
-    for split in SPLITS:
-        pairs = AnimePairs(split, 32, 200)
-        for i in range(200):
-            for (name, _), (other, _) in zip(pairs.frames.shot(i).actors, pairs.reference(i).actors, strict=True):
-                if split == "train" and name == "eileen-concerned":
-                    assert other == name, "training has no other"
-                else:
-                    assert other != name
-
-
-def test_no_reference_of_the_training_shows_what_is_kept_for_a_test():
-    pairs = AnimePairs("train", 32, 500)
-    trained = {f"{name}-{one}" for name, expressions in SPLITS["train"]["characters"].items() for one in expressions}
-    for i in range(500):
-        reference = pairs.reference(i)
-        assert band(reference.center[0]) in TRAIN
-        assert {name for name, _ in reference.actors} <= trained
-
-
 # clips
 
 
@@ -416,6 +394,9 @@ def test_a_clip_stays_with_its_character():
         assert abs(shot.center[0] - shot.actors[0][1]) <= shot.height * 3 / 16 + 1e-6
     assert max(abs(clip.shift(i)) for i in range(200)) == 12
     assert torch.equal(clip[5], clip[-195])
+    for seed in range(8):  # and with the canvas
+        top = AnimeClip("scenes", 32, 1, seed=seed).shot(0)
+        assert top.height / 2 <= top.center[1] <= CANVAS[1] - top.height / 2
     with pytest.raises(IndexError, match="200"):
         clip[200]
 

@@ -10,6 +10,7 @@ import torch
 from nstlib import AnimeFrames, AnimePairs, CachedFrames, Colorizer, ColorizerRecipe, Condition, CycleGAN, CycleRecipe
 from nstlib.datasets import SAMPLE, CheckedFrames, digest, warn_if_gray
 from nstlib.images import ImageError
+from nstlib.positions import decode_positions
 
 
 def frames(count=12, height=16, width=20, seed=0):
@@ -123,6 +124,24 @@ def test_gray_frames_warn(line_art):
         warn_if_gray(checked([*frames(2), *gray]))
 
 
+@pytest.mark.parametrize("channels", [6, 8, 10, 12])
+def test_of_pairs_the_frames_colors_count_alone(channels):
+    """Neither the reference's colors nor the condition nor the positions."""
+
+    def pairs(colored):
+        items = torch.rand(4, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+        end = channels - 4 if channels >= 10 else channels
+        if not colored:
+            items[:, end - 3 : end] = items[:, end - 3 : end - 2]
+        return CheckedFrames(list(items), channels=(channels,))
+
+    with pytest.warns(RuntimeWarning, match="gray"):
+        warn_if_gray(pairs(colored=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_gray(pairs(colored=True))
+
+
 # --- frames kept in memory -------------------------------------------------------------------------------------------
 
 RECIPE = ColorizerRecipe(width=4, epochs=4, batch_size=4, dropout=0.5)
@@ -190,7 +209,7 @@ def test_other_values_are_rounded_to_8_bits():
 def test_line_art_that_was_given_is_kept():
     pairs = list(torch.rand(3, 4, 16, 16, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(CachedFrames(pairs)[2], pairs[2], rtol=0, atol=0.501 / 255)
-    with pytest.raises(ImageError, match=r"\(3 or 6, H, W\)"):
+    with pytest.raises(ImageError, match=r"\(3 or 6 or 10, H, W\)"):
         CachedFrames(pairs, Condition("canny"))
 
 
@@ -201,6 +220,26 @@ def test_of_a_pair_each_frame_has_its_condition():
     for part, frame in zip(kept.split(4), pairs[1].split(3), strict=True):
         assert torch.equal(part[:1], condition.find(frame[None])[0])
         torch.testing.assert_close(part[1:], frame, rtol=0, atol=0.501 / 255)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=NAMES)
+def test_positions_are_kept_to_the_last_bit(condition):
+    size = 64 if condition is not None and condition.supersample == 2 else 32
+    pairs = AnimePairs("train", size, 2)
+    cached = CachedFrames(pairs, condition)
+    for _ in range(2):  # found, and kept
+        kept, given = cached[1], pairs[1]
+        assert torch.equal(kept[-4:], given[-4:])
+        decoded, expected = (decode_positions(item[None, -4:], size, size) for item in (kept, given))
+        assert torch.equal(decoded.isnan(), expected.isnan())
+        assert torch.equal(decoded.nan_to_num(), expected.nan_to_num())
+        if condition is None:
+            torch.testing.assert_close(kept, given, rtol=0, atol=0.501 / 255)
+        else:
+            assert kept.shape == (12, size, size)
+            for part, frame in zip(kept[:8].split(4), given[:6].split(3), strict=True):
+                torch.testing.assert_close(part[:1], condition.find(frame[None])[0], rtol=0, atol=0.501 / 255)
+                torch.testing.assert_close(part[1:], frame, rtol=0, atol=0.501 / 255)
 
 
 def test_what_is_done_to_a_frame_does_not_reach_the_one_that_is_kept():

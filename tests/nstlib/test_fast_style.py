@@ -2,12 +2,24 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from nstlib import ImageError, PerceptualLoss, load_image
-from nstlib.assets import DATA
-from nstlib.fast_style import CONTENT_LAYER, STYLE_LAYERS, FastStyle, FastStyleRecipe, RandomCrops, StyleNetwork, relative_loss
+from nstlib.assets import DATA, asset_path
+from nstlib.fast_style import (
+    CONTENT_LAYER,
+    METADATA,
+    STYLE_LAYERS,
+    FastStyle,
+    FastStyleRecipe,
+    RandomCrops,
+    StyleNetwork,
+    relative_loss,
+)
+from nstlib.images import resize
 from nstlib.losses import content_loss, gram_matrix, style_loss
 from nstlib.run_folder import ModelError
+from nstlib.weights import write_network
 
 TINY = FastStyleRecipe(epochs=2, batch_size=2, width=4, blocks=1)
 
@@ -53,7 +65,7 @@ def test_any_size_comes_back_as_it_was(shape):
 
 
 def test_the_size_of_the_network_that_ships():
-    assert sum(parameter.numel() for parameter in StyleNetwork(32, 5).parameters()) * 2 < 4e6  # bytes, in float16
+    assert sum(parameter.numel() for parameter in StyleNetwork(32, 5).parameters()) < 2e6  # bytes, in 8 bits
 
 
 # the loss
@@ -125,6 +137,11 @@ def test_saved_and_loaded_it_paints_alike(scream, photo, tmp_path):
     assert loaded.config() == fast.config()
     assert (loaded.stylize(photo) - fast.stylize(photo)).abs().max() < 0.05
     assert (loaded.style - fast.style).abs().max() < 0.01
+    assert loaded.history == fast.history
+    saved = load_file(tmp_path / "fast.safetensors")
+    assert saved["style"].dtype == torch.uint8, "a painting of four dimensions is no convolution"
+    convolutions = [name for name, value in fast.generator.state_dict().items() if value.ndim == 4]
+    assert all(saved[name].dtype == torch.int8 for name in convolutions)
 
 
 def test_what_cannot_be_loaded_is_said(tmp_path):
@@ -132,8 +149,33 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
     for name in ("note.safetensors", "missing.safetensors"):
         with pytest.raises(ModelError, match=name):
             FastStyle.load(tmp_path / name)
-    with pytest.raises(ModelError, match="learned a painting"):
+    with pytest.raises(ModelError, match=rf"colorizer-canny.*{METADATA}"):  # the entry that it lacks
         FastStyle.load(DATA / "colorizer-canny.safetensors")
+    with pytest.raises(ModelError, match="nowhere"):
+        FastStyle(torch.rand(1, 3, 32, 32), 32, recipe=TINY).save(tmp_path / "nowhere" / "fast.safetensors")
+
+
+@pytest.mark.parametrize("change", ["style", "layers.0.weight", "size", "recipe"])
+def test_a_file_that_lacks_something_is_no_network_that_learned_a_painting(scream, tmp_path, change):
+    fast, path = FastStyle(scream, 32, recipe=TINY), tmp_path / "fast.safetensors"
+    tensors, config = {**fast.generator.state_dict(), "style": fast.style}, {**fast.config(), "history": []}
+    (tensors if change in tensors else config).pop(change)
+    write_network(path, tensors, METADATA, config)
+    with pytest.raises(ModelError, match=rf"(?s)fast\.safetensors.*learned a painting.*{change}"):
+        FastStyle.load(path)
+
+
+def test_the_network_that_ships_paints_nearer_to_its_painting(photo):
+    fast = FastStyle.load(asset_path("fast-style-scream"))
+    assert len(fast.history) == fast.recipe.epochs
+    assert fast.history[-1]["style"] < fast.history[0]["style"]
+    painted = fast.stylize(photo)
+    assert painted.shape == photo.shape
+    style = resize(fast.style, 96)
+    loss = relative_loss(style)
+    (content, near), (_, far), (other, _) = (loss.parts(one, photo, style) for one in (painted, photo, painted.flip(3)))
+    assert near < 0.7 * far
+    assert content < 0.9 * other, "what the photograph shows is still there"
 
 
 def test_wrong_arguments_are_named(scream):

@@ -14,7 +14,7 @@ KINDS = [TrainingRecipe, ColorizerRecipe, CycleRecipe, ReferenceRecipe]
 WEIGHTS = {
     ColorizerRecipe: {"adversarial", "l1", "color", "gradient", "perceptual"},
     CycleRecipe: {"adversarial", "cycle_colors", "cycle_lines", "operator"},
-    ReferenceRecipe: {"l1", "matching"},
+    ReferenceRecipe: {"color", "matching", "position"},
 }
 
 

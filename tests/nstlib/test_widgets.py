@@ -136,7 +136,7 @@ def test_every_control_is_labelled(style_lab):
         return [c for child in children for c in controls(child)] if children else [widget]
 
     found = [c for c in controls(style_lab) if hasattr(c, "description") and not type(c).__name__.startswith("HTML")]
-    assert len(found) == 18
+    assert len(found) == 19
     assert all(control.description for control in found)
 
 
@@ -183,6 +183,22 @@ def test_a_press_paints_so_many_steps(style_lab):
     time.sleep(0.05)
     assert steps(style_lab) == 2
     assert not style_lab.worker.going
+
+
+def test_instant_paints_in_one_pass_and_start_begins_the_search(style_lab, folder):
+    press(style_lab, "Start")
+    wait_until(lambda: steps(style_lab) > 1)
+    press(style_lab, "Instant")
+    assert not threads()
+    small = nstlib.images.resize(nstlib.load_image(asset_path("washington")), 64)
+    expected = nstlib.FastStyle.load(asset_path("fast-style-scream")).stylize(small)
+    assert torch.equal(style_lab.painting.image, expected)
+    assert "one pass" in alternatives(style_lab)["painting"]
+    assert "by a network" in message(style_lab)
+    press(style_lab, "Save")
+    assert torch.allclose(nstlib.load_image(folder / "painting-1.png"), expected, atol=0.5 / 255 + 1e-6)
+    press(style_lab, "Start")
+    wait_until(lambda: (steps_shown(style_lab) or 0) > 0)
 
 
 def test_sliders_bend_it_without_a_restart(style_lab):
