@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import skimage.data
 import torch
@@ -21,6 +20,7 @@ from judge import patch_distances
 from loops import neural_style_pt, style_transfer_pytorch
 from PIL import Image
 from torch import Tensor
+from transfer import ITERATIONS, run
 
 import nstlib
 from nstlib.devices import choose_device
@@ -37,20 +37,13 @@ PAIRS = (
     ("coffee", "scream"),
 )
 IN_SCIKIT_IMAGE = ("astronaut", "chelsea", "coffee", "rocket")
-THIRD = (300, 150)  # iterations of style-transfer-pytorch: a third of its defaults
+THIRD = ITERATIONS["style-transfer-pytorch"]  # a third of its defaults
 
 
 def picture(name: str, size: int) -> Tensor:
     """An asset, or a photograph that comes with scikit-image; ``size`` is the longer side in pixels."""
     source = Image.fromarray(getattr(skimage.data, name)()) if name in IN_SCIKIT_IMAGE else nstlib.asset_path(name)
     return resize(nstlib.load_image(source), size)
-
-
-def last(images: Iterator[Tensor]) -> Tensor:
-    """The last of them."""
-    for image in images:
-        latest = image
-    return latest
 
 
 def main() -> None:
@@ -61,13 +54,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = choose_device(None)
-    measured: list[dict[str, Any]] = []
     for number, (content_name, style_name) in enumerate(PAIRS):
         content, style = (picture(name, arguments.size).to(device) for name in (content_name, style_name))
         painters: dict[str, Callable[[], Tensor]] = {
             "nstlib": lambda c=content, s=style: nstlib.stylize(c, s, size=arguments.size, progress=False).image,
-            "style-transfer-pytorch": lambda c=content, s=style: last(style_transfer_pytorch(c, s, *THIRD)),
-            "neural-style-pt": lambda c=content, s=style: last(neural_style_pt(c, s)),
+            "style-transfer-pytorch": lambda c=content, s=style: run(
+                "style-transfer-pytorch", style_transfer_pytorch(c, s, *THIRD)
+            )[0],
+            "neural-style-pt": lambda c=content, s=style: run("neural-style-pt", neural_style_pt(c, s))[0],
         }
         row, found = [content], {}
         for name, paint in painters.items():
@@ -77,8 +71,7 @@ def main() -> None:
             levels = [round(level, 2) for level in patch_distances(painted.cpu(), style.cpu())]
             found[name] = {"levels": levels, "seconds": round(seconds, 1)}
             row.append(painted)
-        measured.append({"content": content_name, "style": style_name, **found})
-        print(json.dumps(measured[-1]), flush=True)
+        print(json.dumps({"content": content_name, "style": style_name, **found}), flush=True)
         height = row[0].shape[2]
         shown = resize(style, (height, round(style.shape[3] * height / style.shape[2])))
         save_image(torch.cat([shown, *row], dim=3).cpu().clamp(0, 1), arguments.out / f"sheet-{number}.jpg")

@@ -22,9 +22,8 @@ from experiments.profiles import ROOT, Profile, current
 from experiments.records import device_name, write_json
 from nstlib.assets import asset_path
 from nstlib.devices import choose_device
-from nstlib.fast_style import FastStyle, FastStyleRecipe, RandomCrops, relative_loss
+from nstlib.fast_style import FastStyle, FastStyleRecipe, RandomCrops
 from nstlib.images import as_image, resize, shape_with
-from nstlib.losses import total_variation
 from nstlib.training import ModelError
 
 BACKGROUNDS = ("washington", "club", "lecturehall", "meadow", "campus")
@@ -68,14 +67,11 @@ def compare(fast: FastStyle, name: str, steps: int) -> dict[str, Any]:
     painted = fast.stylize(picture)
     seconds = time.monotonic() - started
     device = choose_device(None)
-    picture, style = picture.to(device), fast.style.to(device)
-    criterion = relative_loss(style)
+    picture, weights = picture.to(device), fast.recipe.weights
 
     def loss(image: Tensor) -> Tensor:
-        content, fit = criterion.parts(image, picture, style)
-        recipe = fast.recipe
-        variation = total_variation(image) / image.numel()
-        return recipe.content_weight * content + recipe.style_weight * fit + recipe.tv_weight * variation
+        found = fast.losses(image, picture)
+        return weights["content"] * found["content"] + weights["style"] * found["style"] + weights["tv"] * found["tv"]
 
     pixels = picture.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], SEARCH_LR)

@@ -34,7 +34,7 @@ from nstlib.reference import ReferenceColorizer, ReferenceRecipe
 from nstlib.training import ModelError
 from nstlib.vgg import FeatureExtractor
 
-POOL = 3000  # pairs that are composed, and kept in memory: 1.6 GB at 256 pixels
+POOL = 3000  # pairs that are composed, and kept in memory: 2.4 GB at 256 pixels
 VALIDATION = 32
 SPLITS = ("shots", "scenes")
 DABS = 10

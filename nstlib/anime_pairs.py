@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nstlib.anime import CANVAS, SPLITS, TRAIN, WIDTHS, ZOOM, AnimeFrames, Shot, band, layers, rendered
-from nstlib.positions import encode_positions, sample
+from nstlib.positions import centers, encode_positions, sample
 
 SEARCH_STEPS = 10  # to invert a warp
 MIRRORED = 0.25  # share of the references in the training
@@ -53,7 +53,7 @@ class AnimePairs(Dataset[Tensor]):
         if self.frames.split != "train":
             return torch.cat(frames)
         rng = self._random(index, 2)
-        both = _warp(size, rng, turn=0.25, stretch=0.2, bend=1 / 15) if rng.random() < WARPED_ALIKE else _still(size)
+        both = _warp(size, rng, turn=0.25, stretch=0.2, bend=1 / 15) if rng.random() < WARPED_ALIKE else centers(*size, 1)
         own = sample(both[None], _warp(size, rng, turn=0.1, stretch=0.08, bend=1 / 15)[None])[0]
         positions = _inverted(own, _positions(shot, reference, both))
         pictures = [_taken(frame, warp) for frame, warp in zip(frames, (own, both), strict=True)]
@@ -129,12 +129,6 @@ def _at(values: Tensor, positions: Tensor) -> Tensor:
     return torch.where(inside, found, -1)
 
 
-def _still(size: tuple[int, int]) -> Tensor:
-    """x and y of every pixel's middle: (2, H, W)."""
-    y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
-    return torch.stack([x, y])
-
-
 def _warp(size: tuple[int, int], rng: np.random.Generator, turn: float, stretch: float, bend: float) -> Tensor:
     """From where each pixel is taken, (2, H, W): turned about the middle, stretched and smoothly bent, at random.
 
@@ -147,14 +141,12 @@ def _warp(size: tuple[int, int], rng: np.random.Generator, turn: float, stretch:
     turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scales
     moves = torch.from_numpy(rng.normal(0, bend, (1, 2, 5, 5))).float()
     moves = F.interpolate(moves, size, mode="bicubic", align_corners=True)[0] * middle
-    return torch.einsum("ij,jhw->ihw", torch.from_numpy(turned).float(), _still(size) - middle) + middle + moves
+    return torch.einsum("ij,jhw->ihw", torch.from_numpy(turned).float(), centers(*size, 1) - middle) + middle + moves
 
 
 def _taken(image: Tensor, warp: Tensor) -> Tensor:
     """An image (C, H, W) whose pixels are taken from where ``warp`` says; beyond the border it is mirrored."""
-    size = torch.tensor([image.shape[2], image.shape[1]])[:, None, None]
-    grid = (2 * warp / size - 1).permute(1, 2, 0)[None]
-    return F.grid_sample(image[None], grid, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+    return sample(image[None], warp[None], "reflection")[0].clamp(0, 1)
 
 
 def _inverted(warp: Tensor, wanted: Tensor) -> Tensor:

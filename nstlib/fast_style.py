@@ -185,14 +185,21 @@ class FastStyle:
 
     def training_step(self, frames: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         """One step on photographs (B, 3, H, W), RGB in [0, 1]; returns the losses by name, relative, not yet weighted."""
-        painted = trainer.generator(frames).float()
-        if self._loss is None or self.style.device != frames.device:
-            self.style = self.style.to(frames.device)
-            self._loss = relative_loss(self.style)
-        content, style = self._loss.parts(painted, frames, self.style)
-        losses = {"content": content, "style": style, "tv": total_variation(painted) / painted.numel()}
+        losses = self.losses(trainer.generator(frames).float(), frames)
         trainer.update_generator(losses)
         return losses
+
+    def losses(self, painted: Tensor, photographs: Tensor) -> dict[str, Tensor]:
+        """The losses of pictures, painted from photographs: "content", "style" and "tv", relative, not yet weighted.
+
+        Args:
+            painted, photographs: shape (B, 3, H, W), RGB in [0, 1].
+        """
+        if self._loss is None or self.style.device != photographs.device:
+            self.style = self.style.to(photographs.device)
+            self._loss = relative_loss(self.style)
+        content, style = self._loss.parts(painted, photographs, self.style)
+        return {"content": content, "style": style, "tv": total_variation(painted) / painted.numel()}
 
     def fit(self, photographs: Frames, **settings: Any) -> list[dict[str, float]]:
         """Train for ``recipe.epochs`` epochs.

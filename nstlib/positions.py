@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sample(images: Tensor, positions: Tensor) -> Tensor:
+def sample(images: Tensor, positions: Tensor, beyond: str = "border") -> Tensor:
     """Pixels of images (B, C, H', W') at positions between the pixels, bilinear.
 
     Args:
         positions: x and y in pixels, from the upper left corner, shape (B, 2, H, W); a pixel's middle is at 0.5.
+        beyond: what lies outside: "border", the nearest pixel, or "reflection", the picture mirrored.
     """
     grid = positions * positions.new_tensor([2 / images.shape[3], 2 / images.shape[2]])[:, None, None] - 1
-    return F.grid_sample(images.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return F.grid_sample(images.float(), grid.permute(0, 2, 3, 1), padding_mode=beyond, align_corners=False)
 
 
 def centers(height: int, width: int, side: int) -> Tensor:

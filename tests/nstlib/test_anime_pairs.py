@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nstlib.anime import CANVAS, SPLITS, TRAIN, WIDTHS, ZOOM, AnimeFrames, Shot, band, layers, rendered
-from nstlib.anime_pairs import MIRRORED, WARPED_ALIKE, AnimePairs, _inverted, _positions, _still, _taken, _warp
-from nstlib.positions import decode_positions, sample
+from nstlib.anime_pairs import MIRRORED, WARPED_ALIKE, AnimePairs, _inverted, _positions, _taken, _warp
+from nstlib.positions import centers, decode_positions, sample
 
 FAR = -3000.0  # an actor who stands there is in no frame
 
@@ -24,7 +24,7 @@ def shot(center=(640.0, 360.0), height=720.0, flip=False, actor=FAR):
 
 
 def still_positions(one, other, size):
-    return _positions(one, other, _still(size))
+    return _positions(one, other, centers(*size, 1))
 
 
 # what pairs show
@@ -137,7 +137,7 @@ def test_of_a_camera_that_moved_the_positions_are_exact(flips):
     frame = shot(height=720.0, flip=flips[0])
     reference = shot(center=(520.0, 400.0), height=360.0, flip=flips[1])
     positions = still_positions(frame, reference, size)
-    x, y = _still(size)
+    x, y = centers(*size, 1)
     across = 640 + ((96 - x if flips[0] else x) - 48) * 10  # a pixel of the frame is 10 canvas pixels
     expected_x = (across - 520) / 5 + 48
     expected_y = (360 + (y - 36) * 10 - 400) / 5 + 36
@@ -155,7 +155,7 @@ def test_an_actors_positions_move_with_the_actor():
     for number, moved in ((0, 0.0), (1, 5.0)):  # 50 canvas pixels
         there = (layer == number) & ~positions.isnan().any(dim=0)
         assert there.sum() > 200
-        expected = _still(size) + torch.tensor([moved, 0.0])[:, None, None]
+        expected = centers(*size, 1) + torch.tensor([moved, 0.0])[:, None, None]
         torch.testing.assert_close(positions[:, there], expected[:, there], rtol=0, atol=1e-3)
 
 
@@ -180,12 +180,12 @@ def test_items_hold_no_position_where_none_is_known():
 
 def test_an_image_that_is_not_warped_stays_as_it_is():
     image = torch.rand(3, 20, 30)
-    torch.testing.assert_close(_taken(image, _still((20, 30))), image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(_taken(image, centers(20, 30, 1)), image, rtol=0, atol=1e-5)
 
 
 def test_a_warp_takes_pixels_from_where_it_says():
     image = torch.rand(3, 20, 30)
-    moved = _taken(image, _still((20, 30)) + torch.tensor([4.0, 2.0])[:, None, None])
+    moved = _taken(image, centers(20, 30, 1) + torch.tensor([4.0, 2.0])[:, None, None])
     torch.testing.assert_close(moved[:, :-2, :-4], image[:, 2:, 4:], rtol=0, atol=1e-5)
     torch.testing.assert_close(moved[:, -2:, :-4], image[:, -2:, 4:].flip(1), rtol=0, atol=1e-5)  # mirrored at the border
 
@@ -196,8 +196,8 @@ def test_warps_follow_the_generator_and_their_strength():
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     none = _warp(size, np.random.default_rng(0), 0, 0, 0)
-    torch.testing.assert_close(none, _still(size), rtol=0, atol=1e-4)
-    far = [_warp(size, np.random.default_rng(2), 0, 0, bend) - _still(size) for bend in (1 / 30, 1 / 15)]
+    torch.testing.assert_close(none, centers(*size, 1), rtol=0, atol=1e-4)
+    far = [_warp(size, np.random.default_rng(2), 0, 0, bend) - centers(*size, 1) for bend in (1 / 30, 1 / 15)]
     torch.testing.assert_close(far[1], 2 * far[0], rtol=0, atol=1e-3)
 
 
@@ -205,7 +205,7 @@ def test_warps_follow_the_generator_and_their_strength():
 def test_a_warp_is_inverted(seed):
     size = (48, 64)
     warp = _warp(size, np.random.default_rng(seed), turn=0.25, stretch=0.2, bend=1 / 15)
-    wanted = _still(size)
+    wanted = centers(*size, 1)
     found = _inverted(warp, wanted)
     there = ~found.isnan().any(dim=0)
     assert there.float().mean() > 0.3
@@ -220,15 +220,15 @@ def test_what_a_warp_shows_at_a_pixel_is_found_at_this_pixel(seed):
     size = (48, 64)
     warp = _warp(size, np.random.default_rng(seed), turn=0.25, stretch=0.2, bend=1 / 30)
     found = _inverted(warp, warp)
-    assert ((found - _still(size)).norm(dim=0) < 0.05)[4:-4, 4:-4].float().mean() > 0.99
+    assert ((found - centers(*size, 1)).norm(dim=0) < 0.05)[4:-4, 4:-4].float().mean() > 0.99
 
 
 def test_a_turn_is_inverted_exactly_and_nothing_is_found_outside():
     size = (48, 64)
     middle = torch.tensor([32.0, 24.0])[:, None, None]
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
-    warp = torch.einsum("ij,jhw->ihw", turn, _still(size) - middle) + middle
-    wanted = _still(size)
+    warp = torch.einsum("ij,jhw->ihw", turn, centers(*size, 1) - middle) + middle
+    wanted = centers(*size, 1)
     found = _inverted(warp, wanted)
     expected = torch.einsum("ji,jhw->ihw", turn, wanted - middle) + middle
     end = torch.tensor([64.0, 48.0])[:, None, None]
@@ -241,9 +241,9 @@ def test_a_turn_is_inverted_exactly_and_nothing_is_found_outside():
 
 def test_where_nothing_is_wanted_nothing_is_found():
     size = (48, 64)
-    wanted = _still(size)
+    wanted = centers(*size, 1)
     wanted[:, :20] = torch.nan
-    found = _inverted(_still(size), wanted)
+    found = _inverted(centers(*size, 1), wanted)
     assert found[:, :20].isnan().all()
     torch.testing.assert_close(found[:, 20:], wanted[:, 20:], rtol=0, atol=1e-3)
 
@@ -251,7 +251,7 @@ def test_where_nothing_is_wanted_nothing_is_found():
 def test_positions_of_a_warped_frame_are_those_of_the_pixels_it_takes():
     size = (48, 64)
     frame, reference = shot(), dataclasses.replace(shot(), center=(600.0, 360.0))
-    warp = _still(size) + torch.tensor([5.0, 0.0])[:, None, None]
+    warp = centers(*size, 1) + torch.tensor([5.0, 0.0])[:, None, None]
     plain, warped = still_positions(frame, reference, size), _positions(frame, reference, warp)
     torch.testing.assert_close(warped[:, :, :-5], plain[:, :, 5:], rtol=0, atol=1e-3, equal_nan=True)
     assert warped[:, :, -5:].isnan().all(), "taken from outside the frame"
