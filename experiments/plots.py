@@ -216,13 +216,14 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int,
     """
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = figure.subplots()
-    styles = itertools.product((CONTENT, STYLE), ("-", "--", ":"))
-    for (label, seeds), (color, line) in zip(curves.items(), styles, strict=False):
+    styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
+    for (label, seeds), (line, color) in zip(curves.items(), styles, strict=False):
         values = np.asarray(seeds)
         x = np.linspace(0, steps, values.shape[1])
         axes.plot(x, values.mean(0), line, color=color, linewidth=1.5, label=label)
         axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.12, linewidth=0)
     axes.set_xlabel("step", **TITLE)
+    axes.set_ylabel("accuracy", **TITLE)
     axes.set_title(title, **TITLE)
     axes.legend(frameon=False, fontsize=9)
     plain(axes)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from experiments.profiles import Profile
 from experiments.records import device_name, means
-from experiments.variants import LINES, MEDICAL_SIZE, SMALL_EPOCHS, SMALL_FRAMES, SMALL_SIZE, VARIANTS, build, datasets
+from experiments.variants import KINDS, LINES, MEDICAL_SIZE, VARIANTS, build, datasets
 from nstlib.cyclegan import CycleGAN
 from nstlib.datasets import CachedFrames
 from nstlib.images import save_image
+from nstlib.medical import IMAGES
 from nstlib.metrics import PerceptualDistance, edge_agreement, measure
 from nstlib.model import ColorizationModel
 from nstlib.training import Frames
@@ -49,8 +50,6 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
     size, epochs, per_epoch = profile.ablation_size, profile.ablation_epochs, profile.ablation_frames
     if variant.group == "medical":
         size, epochs, per_epoch = MEDICAL_SIZE, profile.medical_epochs, profile.medical_frames
-    elif variant.group == "small":
-        size, epochs, per_epoch = SMALL_SIZE, SMALL_EPOCHS, SMALL_FRAMES
     model = build(variant, size, epochs, seed)
     sets = datasets(variant, size, seed, min(POOL, epochs * per_epoch), profile.patches, profile.test_frames)
     before = model.evaluate(sets["validation"])
@@ -62,6 +61,7 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
     )
     if seed == 0:
         _keep_examples(name, model, sets["test"], profile.figures / "ablations")
+    measured = measure_all(model, sets["test"])
     record = {
         "variant": name,
         "seed": seed,
@@ -82,18 +82,20 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
             key: [round(value, 4) for value in (float(before[key].mean()), *(entry[key] for entry in history))]
             for key in ("accuracy", "accuracy_ab")
         },
-        "test": measure_all(model, sets["test"]),
+        "test": means(measured),
     }
     if variant.medical:
         record["patches"] = len(sets["train"])
-    if variant.notebook == "11":
+        record["images"] = {  # images take turns
+            image: means({key: values[i :: len(IMAGES)] for key, values in measured.items()}) for i, image in enumerate(IMAGES)
+        }
+    if name in KINDS.values():
         record["lines"] = on_every_line(model, sets["test"])
     return record
 
 
-def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, float]:
-    """Means over ``frames``, to four digits: Table 1's measures, edge agreement, perceptual distance, and "ink", the darkness
-    of the condition."""
+def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, Tensor]:
+    """Of every frame: Table 1's measures, edge agreement, perceptual distance, and "ink", the darkness of the condition."""
     parts: list[dict[str, Tensor]] = []
     distance = _perceptual_distance(model.device)
     for start in range(0, len(frames), BATCH):
@@ -106,7 +108,7 @@ def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, float]:
                 "ink": 1 - batch["condition"].mean(dim=(1, 2, 3)),
             }
         )
-    return means({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def on_every_line(model: ColorizationModel, frames: Frames) -> dict[str, float]:

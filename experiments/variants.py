@@ -24,28 +24,14 @@ from nstlib.recipe import TrainingRecipe
 from nstlib.training import Frames
 
 VALIDATION_FRAMES = 64
-MEDICAL_SIZE = 256  # pixels, the size of the shipped colorizers, in every profile
+MEDICAL_SIZE = 128  # pixels, the side of the patches, in every profile
 MEDICAL_LR = 2e-3  # of the generator; the laptop recipe's is for training from scratch
 
-# Notebook 11 still has small frames. They need no folding; lines are found at twice the size, so that fine ones stay apart.
-SMALL_SIZE, SMALL_EPOCHS, SMALL_FRAMES = 64, 10, 960
-SMALL = replace(
-    RECIPES["laptop"],
-    batch_size=16,
-    fold=1,
-    discriminator_halvings=3,
-    discriminator_norm="batch",
-    generator_lr=5e-3,
-    discriminator_lr=5e-4,
-    beta2=0.999,
-    adversarial_every=1,
-    generator_steps=2,
-)
 LINES = {  # kinds of line-art that notebook 11 compares
-    "canny": Condition("canny", sigma=1.0, supersample=2),
-    "sobel": Condition("sobel", supersample=2),
-    "sobel-lines": Condition("sobel", supersample=2, threshold=0.1),
-    "xdog": Condition("xdog", supersample=2),
+    "canny": TABLE1["canny"],
+    "sobel": Condition("sobel"),
+    "sobel-lines": Condition("sobel", threshold=0.1),
+    "xdog": Condition("xdog"),
 }
 # L1 replaced: colors on the whole, edges, and what VGG sees. The weights were chosen on validation frames.
 PERCEPTUAL = {
@@ -76,6 +62,13 @@ LINE_ART = {  # label in the table in docs/future_research.md -> variant
     "CycleGAN, unpaired": "canny-cyclegan",
     "CycleGAN, unpaired, both directions learned": "canny-cyclegan-naive",
 }
+KINDS = {  # label in notebook 11 -> the variant trained on lines of this kind; they are tested on all of ``LINES``
+    "Canny (the poster)": "canny-l1-gan",
+    "Sobel": "sobel-l1-gan",
+    "Sobel, thresholded": "sobel-lines-l1-gan",
+    "XDoG": "xdog-l1-gan",
+    "mixed": "mixed-l1-gan",
+}
 
 
 @dataclass(frozen=True)
@@ -91,10 +84,8 @@ class Variant:
 
     @property
     def group(self) -> str:
-        """Variants whose test frames are the same: "anime" frames, "small" ones, or "medical" patches."""
-        if self.medical:
-            return "medical"
-        return "small" if self.notebook == "11" else "anime"
+        """Variants whose test frames are the same: "anime" frames or "medical" patches."""
+        return "medical" if self.medical else "anime"
 
     @property
     def inputs(self) -> str:
@@ -102,15 +93,15 @@ class Variant:
         return f"{self.group}-{self.condition.operator}" + ("-lines" if self.condition.settings.get("threshold") else "")
 
     def recipe(self, epochs: int) -> TrainingRecipe:
-        """The recipe "laptop", or that for small frames, of the shipped networks (medical patches) or of CycleGANs, with this
-        variant's changes and ``epochs`` epochs."""
+        """The recipe "laptop", or that of the shipped networks (medical patches) or of CycleGANs, with this variant's changes
+        and ``epochs`` epochs."""
         base: TrainingRecipe
         if self.model is CycleGAN:
             base = CycleRecipe()
         elif self.group == "medical":
             base = shipped(f"colorizer-{self.condition.operator}").recipe
         else:
-            base = SMALL if self.group == "small" else RECIPES["laptop"]
+            base = RECIPES["laptop"]
         return replace(base, epochs=epochs, **self.changes)
 
 
@@ -125,8 +116,8 @@ VARIANTS: dict[str, Variant] = {
     "canny-cyclegan": Variant("10", TABLE1["canny"], {}, CycleGAN),
     "canny-cyclegan-naive": Variant("10", TABLE1["canny"], NAIVE_CYCLE, CycleGAN),
     "canny-gradient": Variant("10", TABLE1["canny"], {"gradient_weight": GRADIENT_WEIGHT}),
-    **{f"small-{name}-l1-gan": Variant("11", condition, {}) for name, condition in LINES.items()},
-    "small-mixed-l1-gan": Variant("11", Condition("mixed", supersample=2), {}),
+    **{f"{name}-l1-gan": Variant("11", LINES[name], {}) for name in ("sobel", "sobel-lines", "xdog")},
+    "mixed-l1-gan": Variant("11", Condition("mixed"), {}),
     **{
         f"medical-{name}-{origin}": Variant("12", condition, {"generator_lr": MEDICAL_LR}, medical=True, start=start)
         for name, condition in TABLE1.items()
@@ -149,7 +140,12 @@ def build(variant: Variant, size: int, epochs: int, seed: int) -> ColorizationMo
         epochs: the number that it will be trained for.
         seed: of initial weights and of the order of frames.
     """
-    model = variant.model(variant.condition, size, recipe=variant.recipe(epochs), seed=seed)
+    if variant.medical:  # the shipped networks, made for larger frames; they are convolutional, so patches keep their size
+        larger = shipped(f"colorizer-{variant.condition.operator}").size
+        model = variant.model(variant.condition, larger, recipe=variant.recipe(epochs), seed=seed)
+        model.size = size
+    else:
+        model = variant.model(variant.condition, size, recipe=variant.recipe(epochs), seed=seed)
     if variant.start:
         model.generator.load_state_dict(shipped(variant.start).generator.state_dict())
     return model

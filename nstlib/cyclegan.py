@@ -113,7 +113,7 @@ class CycleGAN(ColorizationModel):
         lines, colors = condition[:half], colors[half:]
         fake_colors = trainer.generator(lines, "to_colors")
         drawn = trainer.generator(colors, "to_lines").float()  # logits of white
-        # the operator's lines are black or white; drawn by lot, they hold no gray that could be read as a code
+        # the operator's lines are black or white; sampled, they hold no gray that could carry a code
         fake_lines = 2 * torch.bernoulli(drawn.detach().sigmoid()) - 1 if known else 2 * drawn.sigmoid() - 1
         pairs = {"colors": (colors, fake_colors.float())}  # kind -> real, fake
         if not known:

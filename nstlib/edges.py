@@ -163,8 +163,8 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
 
 
 def mixed(image: Tensor) -> Tensor:
-    """Lines of all kinds, to train on: of Canny, Sobel or XDoG. Which of them an image gets follows from its pixels alone, as
-    if by lot, and not from its place in the batch.
+    """Lines of all kinds, to train on: of Canny, Sobel or XDoG. Which of them an image gets is pseudo-random. It follows
+    from its pixels alone, and not from its place in the batch.
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
@@ -192,7 +192,7 @@ def _in_pieces(lines: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _exact(gray: Tensor) -> Tensor:
-    """In single precision at least."""
+    """As float32, or float64 if it is that already."""
     return gray if gray.dtype == torch.float64 else gray.float()
 
 

@@ -63,7 +63,7 @@ def sky() -> np.ndarray:
         [(0, "1f5fb8"), (0.3, "3f83d2"), (0.6, "74aae6"), (0.85, "abcdf0"), (1, "cfe2f4")],
     )
 
-    # fair-weather clouds: heaps with bright tops and bluish bases, in perspective smaller and flatter towards the horizon
+    # fair-weather clouds: heaps with bright tops and bluish bases, in perspective smaller and flatter toward the horizon
     bend = 120 * (noise((SHORE, W), (260, 600), 4) - 0.5)
     rows, columns = np.mgrid[0:SHORE, 0:W].astype(float)
     for cell, threshold, opacity in (((330, 900), 0.56, 0.95), ((150, 480), 0.60, 0.9), ((60, 260), 0.64, 0.75)):
@@ -265,11 +265,11 @@ def waterfront(city: City) -> None:
 
 
 def lake(above: np.ndarray) -> np.ndarray:
-    """What is above the shore, mirrored, broken up by waves that grow towards the viewer."""
+    """What is above the shore, mirrored, broken up by waves that grow toward the viewer."""
     depth = H - SHORE
     y, x = np.mgrid[0:depth, 0:W].astype(float)
     near = y / depth
-    # waves: crests are long across and short in depth; in perspective both grow towards the viewer
+    # waves: crests are long across and short in depth; in perspective both grow toward the viewer
     row = np.log1p(7 * near) / np.log(8)
     waves = np.zeros((depth, W))
     for frequency, cell, strength in ((34, 300, 1.0), (70, 150, 0.7), (130, 80, 0.4)):

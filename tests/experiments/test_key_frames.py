@@ -59,7 +59,7 @@ def test_flicker_is_the_change_of_a_and_b_after_motion():
     assert key_frames.flicker(moving.flip(0), shifts[::-1]) < 0.1 * key_frames.flicker(moving, [0.0] * 4)
 
 
-def test_from_grayscale_the_lightness_is_the_gray_ones():
+def test_grayscale_keeps_the_lightness_of_the_gray():
     truth, colors = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8) * 0.2 + 0.4
     assert torch.equal(key_frames.with_luma(colors, truth, Condition("canny")), colors)
     gray = Condition("grayscale")(truth).expand(-1, 3, -1, -1) * 0.2 + 0.4

@@ -39,7 +39,7 @@ def test_the_command_lists_every_variant():
     assert result.returncode == 0, result.stderr
     listed = {line.split()[1]: line for line in result.stdout.splitlines()}
     assert list(listed) == list(VARIANTS)
-    assert listed["small-canny-l1-gan"].endswith("0, 1, 2")
+    assert listed["canny-l1-gan"].endswith("0, 1, 2")
 
 
 def test_an_unknown_variant_is_named(figures, capsys):
@@ -77,16 +77,16 @@ def test_what_is_on_record_is_not_run_again(figures, monkeypatch, capsys):
 
     monkeypatch.setattr(runs, "run", fake)
     for _ in range(2):
-        assert command.main(["canny-l1", "small-sobel-l1-gan", "--seeds", "0", "1"]) == 0
-    assert calls == [("canny-l1", 0), ("small-sobel-l1-gan", 0), ("canny-l1", 1), ("small-sobel-l1-gan", 1)]
+        assert command.main(["canny-l1", "sobel-l1-gan", "--seeds", "0", "1"]) == 0
+    assert calls == [("canny-l1", 0), ("sobel-l1-gan", 0), ("canny-l1", 1), ("sobel-l1-gan", 1)]
     printed = capsys.readouterr().out
     assert "(4; --seeds" in printed, "the second time, all four are said to be on record"
     records = json.loads((figures / "ablations.json").read_text())
     assert [(record["variant"], record["seed"]) for record in records] == [
         ("canny-l1", 0),
         ("canny-l1", 1),
-        ("small-sobel-l1-gan", 0),
-        ("small-sobel-l1-gan", 1),
+        ("sobel-l1-gan", 0),
+        ("sobel-l1-gan", 1),
     ]
 
 

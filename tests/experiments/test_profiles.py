@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from experiments import profiles
-from experiments.variants import MEDICAL_SIZE
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.medical import MedicalPatches
 
@@ -52,10 +51,10 @@ def test_the_recipe_can_train_on_the_frames(profile):
 
 
 def test_sizes_that_go_together_are_the_same():
-    """Medical patches are as large as the frames of the colorizers whose weights are tuned on them."""
+    """Medical patches are by default as large as the frames of the colorizers."""
     sizes = {profiles.PROFILES[name].frame_size for name in ("cpu", "gpu")}
     defaults = {inspect.signature(made).parameters["size"].default for made in (Colorizer, MedicalPatches)}
-    assert sizes == defaults == {MEDICAL_SIZE} == {256}
+    assert sizes == defaults == {256}
 
 
 def test_variants_train_on_frames_no_larger_than_the_colorizers():

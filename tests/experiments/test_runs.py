@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from experiments import profiles, report, runs
+from experiments.records import means
 from experiments.table1 import TEST_SEED
-from experiments.variants import LINES, MEDICAL_SIZE, VARIANTS
+from experiments.variants import KINDS, LINES, MEDICAL_SIZE, VARIANTS
 from nstlib import AnimeFrames
 from nstlib.colorizer import Colorizer, ColorizerRecipe
 
@@ -16,30 +17,30 @@ TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16
 
 
 def test_measured_on_other_lines_a_model_keeps_its_own():
-    colorizer, frames = Colorizer(LINES["canny"], 16), AnimeFrames("shots", 32, 3)
-    own, lines = runs.measure_all(colorizer, frames), runs.on_every_line(colorizer, frames)
+    colorizer, frames = Colorizer(LINES["canny"], 16), AnimeFrames("shots", 16, 3)
+    own, lines = means(runs.measure_all(colorizer, frames)), runs.on_every_line(colorizer, frames)
     assert colorizer.condition is LINES["canny"]
     assert lines["canny"] == own["accuracy"]
     assert list(lines) == list(LINES)
     other = Colorizer(LINES["sobel"], 16)
     other.generator = colorizer.generator
-    assert runs.measure_all(other, frames)["accuracy"] == lines["sobel"]
+    assert means(runs.measure_all(other, frames))["accuracy"] == lines["sobel"]
 
 
 def test_a_failure_on_other_lines_leaves_the_models_own(monkeypatch):
     colorizer = Colorizer(LINES["canny"], 16)
     monkeypatch.setattr(colorizer, "evaluate", lambda frames: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        runs.on_every_line(colorizer, AnimeFrames("shots", 32, 1))
+        runs.on_every_line(colorizer, AnimeFrames("shots", 16, 1))
     assert colorizer.condition is LINES["canny"]
 
 
 def test_everything_that_a_table_shows_is_measured(monkeypatch):
     colorizer, frames = Colorizer("grayscale", 16), AnimeFrames("shots", 16, 5)
-    whole = runs.measure_all(colorizer, frames)
+    whole = means(runs.measure_all(colorizer, frames))
     assert {*report.MEASURES, *report.LINE_MEASURES, "ink"} <= set(whole)
     monkeypatch.setattr(runs, "BATCH", 2)
-    assert runs.measure_all(colorizer, frames) == pytest.approx(whole, abs=2e-4)
+    assert means(runs.measure_all(colorizer, frames)) == pytest.approx(whole, abs=2e-4)
 
 
 @pytest.mark.slow
@@ -51,8 +52,9 @@ def test_a_run_leaves_a_record(name, tmp_path):
     assert {key: len(curve) for key, curve in record["curves"].items()} == dict.fromkeys(
         ("accuracy", "accuracy_ab"), record["epochs"] + 1
     )
-    assert "lines" not in record
+    assert ("lines" in record) == (name in KINDS.values())
     assert record.get("patches") == (16 if name == "medical-canny-anime" else None)
+    assert ("images" in record) == (name == "medical-canny-anime")
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}

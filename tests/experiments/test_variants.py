@@ -8,7 +8,7 @@ import torch
 from experiments import table1, variants
 from experiments.profiles import PROFILES
 from experiments.table1 import TEST_SEED
-from experiments.variants import MEDICAL_SIZE, SMALL, VARIANTS, build, datasets, shipped
+from experiments.variants import MEDICAL_SIZE, VARIANTS, build, datasets, shipped
 from nstlib.assets import asset_path
 from nstlib.colorizer import RECIPES, Colorizer
 from nstlib.cyclegan import CycleGAN, CycleRecipe
@@ -32,7 +32,7 @@ def test_a_variant_differs_in_what_its_name_says(name):
     if variant.model is CycleGAN:
         base = CycleRecipe()
     elif variant.group != "medical":
-        base = SMALL if variant.group == "small" else RECIPES["laptop"]
+        base = RECIPES["laptop"]
     else:
         base = shipped(f"colorizer-{variant.condition.operator}").recipe
     assert variant.condition.operator in name or name.startswith("sobel-lines")
@@ -43,7 +43,7 @@ def test_a_variant_differs_in_what_its_name_says(name):
 
 def test_conditions_are_those_of_table_1():
     for name, variant in VARIANTS.items():
-        if variant.group != "small":
+        if variant.notebook != "11":
             assert variant.condition.config() == table1.CONDITIONS[variant.condition.operator].config(), name
 
 

@@ -37,7 +37,7 @@ def test_where_dabs_overlap_it_is_the_mean():
     assert torch.allclose(both[:, :3][overlap.expand(-1, 3, -1, -1)], expected[overlap.expand(-1, 3, -1, -1)], atol=1e-5)
 
 
-def test_of_two_at_one_pixel_the_later_counts():
+def test_the_later_of_two_dabs_wins():
     first, later = Dab(0.5, 0.5, (1.0, 0.0, 0.0)), Dab(0.5, 0.5, (0.0, 1.0, 0.0))
     assert torch.equal(hints_map([first, later], 20, 20), hints_map([later], 20, 20))
 

@@ -300,14 +300,14 @@ def test_images_of_different_shapes_are_refused(metric, shape):
 
 
 @pytest.mark.parametrize("threshold", [-1, -1e-9, math.nan, math.inf, None, "2", True])
-def test_thresholds_that_are_none_are_refused(threshold):
+def test_invalid_thresholds_are_refused(threshold):
     with pytest.raises(ValueError, match=r"^threshold ") as caught:
         color_accuracy(GRAY, GRAY, threshold)
     assert not isinstance(caught.value, ImageError)
 
 
 @pytest.mark.parametrize("channels", ["LAB", "rgb", "a", "", None])
-def test_channels_that_are_none_are_refused(channels):
+def test_invalid_channels_are_refused(channels):
     with pytest.raises(ValueError, match=r"^channels .*lab, ab") as caught:
         color_accuracy(GRAY, GRAY, 2, channels)
     assert not isinstance(caught.value, ImageError)

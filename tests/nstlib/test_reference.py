@@ -255,7 +255,7 @@ def test_pictures_and_drawings_take_references_of_any_kind(tmp_path):
     assert tiny("grayscale").colorize_image(photo, reference=photo, hints=hints).shape == photo.shape
 
 
-def test_a_reference_that_is_none_is_named(tmp_path):
+def test_an_invalid_reference_is_named(tmp_path):
     model, condition = tiny(), torch.ones(1, 1, 32, 32)
     with pytest.raises(ImageError, match="reference"):
         model.colorize(condition, reference=[torch.rand(1, 1, 32, 32)])

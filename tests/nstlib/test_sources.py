@@ -215,7 +215,7 @@ def test_masks_come_from_tensors_arrays_files_and_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("mask", ["/no/such/mask.png", b"no picture", np.zeros((4, 4), np.uint8), np.full((9, 9), 3.0), None])
-def test_masks_that_are_none_are_named(mask):
+def test_invalid_masks_are_named(mask):
     with pytest.raises(ValueError, match=r"masks\[1\]") as caught:
         read(style=[noise(1), noise(2)], masks=[torch.ones(4, 4), mask])
     assert len(str(caught.value)) < 500

@@ -514,7 +514,7 @@ def test_frames_of_another_size_are_told(frames):
         tiny(Condition("canny", supersample=2)).fit(frames, progress=False)
 
 
-def test_frames_that_are_none_are_told():
+def test_invalid_frames_are_named():
     with pytest.raises(ImageError, match="255"):
         tiny().fit([torch.full((3, 16, 16), 255.0)] * 8, progress=False)
 

@@ -118,7 +118,7 @@ def test_what_is_no_path_is_refused(path):
         read_network(path, KEY)
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_file_is_named(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(ModelError, match=r"folder\.safetensors.*is a folder"):
         read_network(tmp_path / "folder.safetensors", KEY)

@@ -130,7 +130,7 @@ def test_shows_three_pictures_with_alternative_text(style_lab):
     assert "StyleLab" in repr(style_lab)
 
 
-def test_every_control_is_labelled(style_lab):
+def test_every_control_is_labeled(style_lab):
     def controls(widget):
         children = getattr(widget, "children", ())
         return [c for child in children for c in controls(child)] if children else [widget]
@@ -151,7 +151,7 @@ def test_arguments_are_those_of_the_transfer():
 
 @pytest.mark.parametrize("name", ["size", "steps", "steps_per_press"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many"])
-def test_arguments_that_cannot_be(name, value):
+def test_invalid_arguments_are_rejected(name, value):
     with pytest.raises(ValueError, match=name):
         new_lab(**{name: value})
 
@@ -551,7 +551,7 @@ def test_a_cyclegan_is_a_colorizer_too():
     assert "<img" in colorized(lab)
 
 
-def test_none_is_not():
+def test_none_is_rejected():
     with pytest.raises(ValueError, match="ColorizeLab"):
         ColorizeLab()
 
