@@ -140,12 +140,10 @@ def build(variant: Variant, size: int, epochs: int, seed: int) -> ColorizationMo
         epochs: the number that it will be trained for.
         seed: of initial weights and of the order of frames.
     """
-    if variant.medical:  # the shipped networks, made for larger frames; they are convolutional, so patches keep their size
-        larger = shipped(f"colorizer-{variant.condition.operator}").size
-        model = variant.model(variant.condition, larger, recipe=variant.recipe(epochs), seed=seed)
-        model.size = size
-    else:
-        model = variant.model(variant.condition, size, recipe=variant.recipe(epochs), seed=seed)
+    # medical variants have the shipped networks, made for larger frames; these are convolutional, so patches keep their size
+    made_for = shipped(f"colorizer-{variant.condition.operator}").size if variant.medical else size
+    model = variant.model(variant.condition, made_for, recipe=variant.recipe(epochs), seed=seed)
+    model.size = size
     if variant.start:
         model.generator.load_state_dict(shipped(variant.start).generator.state_dict())
     return model
