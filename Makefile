@@ -7,7 +7,7 @@
 # make docs: README and notebooks as web pages, in build/docs
 # make colab: the notebooks in smoke, in an environment with Colab's versions
 # make badges: the repository's address, from pyproject.toml, into the notebooks' Colab badges and set-up cells
-# make screenshots: photograph the labs of notebook 04 in Chromium
+# make screenshots: photograph the labs of notebooks 04 and 07 in Chromium
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -21,7 +21,7 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	NSTLIB_PROFILE=smoke $(RUN) -m pytest tests notebooks course/solutions --nbval-lax --nbval-current-env
+	OMP_NUM_THREADS=1 NSTLIB_PROFILE=smoke $(RUN) -m pytest -n 2 --dist loadscope tests notebooks course/solutions --nbval-lax --nbval-current-env
 	@echo "all tests passed; figures and notebooks are as they were (the tests write to figures/smoke only)"
 
 replicate: $(VENV)/ready

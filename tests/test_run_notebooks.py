@@ -1,5 +1,6 @@
-"""tools/run_notebooks.py: a notebook is replaced only when all of it has run."""
+"""tools/run_notebooks.py: two notebooks at a time; a notebook is replaced only when all of it has run."""
 
+import asyncio
 import importlib.util
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_fold_carriage_returns(tool, text, folded):
 
 def test_executed_notebook_is_saved(tool, tmp_path):
     path = write(tmp_path / "00_good.ipynb", "import sys\nsys.stderr.write('10%\\r100%\\n')", "6 * 7")
-    tool.execute(path, save=True)
+    asyncio.run(tool.execute(path, save=True, threads=1))
     first, second = nbformat.read(path, as_version=4).cells
     assert first.outputs[0].text == "100%\n"
     assert second.outputs[0].data["text/plain"] == "42"
@@ -49,6 +50,27 @@ def test_failing_notebook_stays_as_it_was(tool, tmp_path, monkeypatch, capsys):
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_two_notebooks_run_at_a_time_on_half_of_the_cores_each(tool, tmp_path, monkeypatch):
+    monkeypatch.setenv("NSTLIB_PROFILE", "cpu")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(tool.os, "cpu_count", lambda: 6)
+    meet = """import os, pathlib, time
+pathlib.Path({mine!r}).touch()
+waited = time.monotonic()
+while not pathlib.Path({other!r}).exists():
+    assert time.monotonic() - waited < 60, "the other notebook does not run beside this one"
+    time.sleep(0.01)
+os.environ["OMP_NUM_THREADS"]"""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    paths = [
+        write(tmp_path / "00_one.ipynb", meet.format(mine=one, other=two)),
+        write(tmp_path / "01_two.ipynb", meet.format(mine=two, other=one)),
+    ]
+    assert tool.main([str(path) for path in paths]) == 0
+    for path in paths:
+        assert nbformat.read(path, as_version=4).cells[0].outputs[0].data["text/plain"] == "'3'"
 
 
 def test_smoke_changes_no_notebook(tool, tmp_path, monkeypatch, capsys):

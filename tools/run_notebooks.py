@@ -1,12 +1,15 @@
-"""Execute the notebooks in place, in order, and list the figures that they made (`make figures`).
+"""Execute the notebooks in place and list the figures that they made (`make figures`).
 
-A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see experiments/profiles.py).
+Without a GPU, two notebooks run at a time, each on half of the cores: that takes less time than one after the other on all
+cores. A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see experiments/profiles.py).
 
     python tools/run_notebooks.py [NOTEBOOK ...]
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import sys
 import time
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from experiments import profiles
 from nstlib.files import atomic_write
@@ -27,8 +30,16 @@ def fold_carriage_returns(text: str) -> str:
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
-def execute(path: Path, save: bool) -> None:
-    """Run a notebook in its folder; with ``save``, replace it by what was executed."""
+class NotebookFailed(Exception):
+    """A notebook did not run to its end; the message says which one, and why."""
+
+
+async def execute(path: Path, save: bool, threads: int) -> None:
+    """Run a notebook in its folder; with ``save``, replace it by what was executed.
+
+    Raises:
+        NotebookFailed: a cell raised an error, or the kernel died.
+    """
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     done = 0
@@ -49,7 +60,13 @@ def execute(path: Path, save: bool) -> None:
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_executed=report,
     )
-    client.execute()
+    try:
+        await client.async_execute(env={"OMP_NUM_THREADS": str(threads), **os.environ})  # the user's own number wins
+    except (CellExecutionError, DeadKernelError) as error:
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colors its tracebacks
+        raise NotebookFailed(
+            f"{path.name} failed; it and the notebooks that had not ended stay as they were:\n{reason}"
+        ) from error
     if not save:
         return
     notebook.metadata.pop("widgets", None)
@@ -62,6 +79,21 @@ def execute(path: Path, save: bool) -> None:
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     with atomic_write(path) as temporary:
         nbformat.write(notebook, temporary)
+
+
+async def execute_all(paths: list[Path], save: bool, at_a_time: int) -> None:
+    """Run the notebooks, ``at_a_time`` of them beside each other on equal parts of the cores.
+
+    Raises:
+        NotebookFailed: one of them failed; the others are stopped.
+    """
+    slots = asyncio.Semaphore(at_a_time)
+
+    async def run(path: Path) -> None:
+        async with slots:
+            await execute(path, save, threads=max(1, (os.cpu_count() or 1) // at_a_time))
+
+    await asyncio.gather(*(run(path) for path in paths))
 
 
 def main(arguments: list[str]) -> int:
@@ -78,13 +110,11 @@ def main(arguments: list[str]) -> int:
         return 2
     began, clock = time.time(), time.monotonic()
     print(f"running {len(paths)} notebooks, profile {profile.name}", flush=True)
-    for path in paths:
-        try:
-            execute(path, save=profile.name != "smoke")
-        except CellExecutionError as error:
-            message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colors its tracebacks
-            print(f"{path.name} failed; it and the notebooks after it stay as they were:\n{message}", file=sys.stderr)
-            return 1
+    try:
+        asyncio.run(execute_all(paths, save=profile.name != "smoke", at_a_time=1 if profile.name == "gpu" else 2))
+    except NotebookFailed as error:
+        print(error, file=sys.stderr)
+        return 1
     made = [p for p in sorted(profile.figures.glob("*")) if p.is_file() and p.stat().st_mtime >= began]
     print(f"\nmade in {time.monotonic() - clock:.0f} s:" if made else f"\nran in {time.monotonic() - clock:.0f} s; no figures")
     for figure in made:
