@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+import PIL.Image
 import pytest
 
 COURSE = Path(__file__).parent.parent / "course"
@@ -108,19 +109,59 @@ def test_a_student_cannot_take_the_place_of_a_check():
 
 
 @pytest.mark.slow
-def test_set_2_ends_in_a_painting(capsys):
+def test_set_2_ends_in_a_painting(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where the picture is saved
+
     def eager(cell):
         return cell.source.replace("PAINT = False", "PAINT = True").replace("SIDE, STEPS = 256, 150", "SIDE, STEPS = 48, 3")
 
     take(SOURCES[1], eager)
-    fell = re.search(r"the loss fell from ([\d.]+) to ([\d.]+)", capsys.readouterr().out)
+    fell = re.search(r"the loss fell from ([\d.]+) to ([\d.]+);", capsys.readouterr().out)
     assert float(fell[2]) < float(fell[1])
+    assert max(PIL.Image.open(tmp_path / "my_painting.png").size) == 48
+
+
+@pytest.mark.slow
+def test_a_student_can_paint_with_losses_of_their_own(capsys, monkeypatch, tmp_path):
+    """Those of problem set 1, pasted at the marked place."""
+    monkeypatch.chdir(tmp_path)
+    wanted = ("ps1-content", "ps1-gram", "ps1-style")
+    own = "\n".join(cell.source for cell in cells(SOURCES[0]) if marks(cell).get("grade_id") in wanted)
+    last = (
+        cells(SOURCES[1])[-1]
+        .source.replace("PAINT = False", "PAINT = True")
+        .replace("SIDE, STEPS = 256, 150", "SIDE, STEPS = 48, 1")
+    )
+    place = "# >>> Paste your three functions of problem set 1 below this line: they take the place of the library's. <<<\n"
+    before, after = last.split(place)
+    counted = "for name in ('content_loss', 'gram_matrix', 'style_loss'):\n    globals()[name] = seen(globals()[name])\n"
+    calls = set()
+
+    def seen(function):
+        def called(*arguments):
+            calls.add(function.__name__)
+            assert not function.__module__.startswith("nstlib")
+            return function(*arguments)
+
+        return called
+
+    namespace = {"seen": seen, "__name__": "__main__"}
+    for cell in cells(SOURCES[1]):
+        if marks(cell).get("grade_id") in ("ps2-checks", "ps2-tv", "ps2-loop"):
+            exec(cell.source, namespace)
+    exec(f"{before}{place}{own}\n{counted}{after}", namespace)
+    assert calls == {"content_loss", "gram_matrix", "style_loss"}
 
 
 CONTENT = "return (features - target).square().sum()"
 STYLE = "return (gram - target).square().sum() / (4 * gram.shape[-1] ** 2)"
 TV = "return across.square().sum() + down.square().sum()"
 D = "return softplus(-real).mean() + softplus(fake).mean()"
+LOSS_G = "loss_g = ls_generator_loss(discriminator(x, fake))"
+MATRICES = "G, A = torch.eye(2), torch.tensor([[1.0, 0.5], [0.5, 1.0]])"
+TOTAL = "return sum(weights[layer] * style_loss(grams[layer], targets[layer]) for layer in grams)"
+ZIPPED = "zip(grams.values(), targets.values(), weights.values())"
+STEP_D = "discriminator(x, fake.detach())"
 G = "return torch.nn.functional.softplus(-fake).mean() + l1_weight * (colorized - truth).abs().mean()"
 ENDLESS = "if steps == 40:\n        raise KeyboardInterrupt  # as nbgrader does after two minutes\n    losses, best = [], image"
 RED = "import sys, warnings\n    warnings.warn('x')\n    print('x', file=sys.stderr)"
@@ -135,6 +176,7 @@ CLIP = "        with torch.no_grad():\n            pixels.clamp_(0, 1)"
         ("ps1", ("square().sum()\n", "square().mean()\n"), "ps1-content-check", 2),  # a mean is 0 for equal features, too
         ("ps1", (CONTENT, f"{CONTENT}.detach()"), "ps1-content-check", 3),
         ("ps1", (CONTENT, f"{CONTENT}.item()"), "ps1-content-check", 1),
+        ("ps1", (CONTENT, "return (features - target).sum()"), "ps1-content-check", 2),
         ("ps1", (CONTENT, "return (features - target).square().sum(dim=(1, 2, 3))"), "ps1-content-check", 1),
         ("ps1", (CONTENT, "return features.sub_(target).square().sum()"), "ps1-content-check", 3),
         ("ps1", (CONTENT, "import nstlib\n    return nstlib.content_loss(features, target)"), "ps1-content-check", 0),
@@ -143,22 +185,28 @@ CLIP = "        with torch.no_grad():\n            pixels.clamp_(0, 1)"
         ("ps1", ("f @ f.mT / f.shape[2]", "f @ f.mT"), "ps1-gram-check", 4),
         ("ps1", ("f @ f.mT / f.shape[2]", "f @ f.mT / (f.shape[1] * f.shape[2])"), "ps1-gram-check", 4),
         ("ps1", ("f @ f.mT / f.shape[2]", "(f @ f.mT / f.shape[2]).detach()"), "ps1-gram-check", 5),
-        ("ps1", ("f @ f.mT / f.shape[2]", "torch.ones(len(f), f.shape[1], f.shape[1])"), "ps1-gram-check", 1),
+        ("ps1", ("f @ f.mT / f.shape[2]", "torch.ones(len(f), f.shape[1], f.shape[1])"), "ps1-gram-check", 0),
+        ("ps1", ("f @ f.mT / f.shape[2]", "f.mean(2)[:, :, None] * f.mean(2)[:, None]"), "ps1-gram-check", 2),
         ("ps1", ("(gram - target).square().sum()", "(gram - target).sum()"), "ps1-style-check", 0),
         ("ps1", ("(gram - target).square().sum()", "(gram - target).square().mean(0).sum()"), "ps1-style-check", 2),
         ("ps1", ("4 * gram.shape[-1] ** 2", "4 * 2**2"), "ps1-style-check", 2),
         ("ps1", (STYLE, f"{STYLE.replace('return ', 'return (')}).detach()"), "ps1-style-check", 2),
         ("ps1", (STYLE, f"{STYLE.replace('return ', 'return (')}).item()"), "ps1-style-check", 0),
-        ("ps1", ("G, A = torch.zeros(2, 2), torch.eye(2)", "A = 2 * torch.eye(2)"), "ps1-misprint-check", 0),
-        ("ps1", ("G, A = torch.zeros(2, 2), torch.eye(2)", "G, A = torch.eye(2), torch.zeros(2, 2)"), "ps1-misprint-check", 1),
+        ("ps1", (MATRICES, "A = 2 * torch.eye(2)"), "ps1-misprint-check", 0),
+        ("ps1", (MATRICES, "G = A = torch.eye(2)"), "ps1-misprint-check", 0),
+        ("ps1", (MATRICES, "G, A = torch.zeros(2, 2), torch.eye(2)"), "ps1-misprint-check", 0),  # other diagonals
+        ("ps1", (MATRICES, "G, A = torch.eye(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])"), "ps1-misprint-check", 0),
+        ("ps1", (MATRICES, MATRICES.replace("G, A", "A, G")), "ps1-misprint-check", 1),
         ("ps1", ("targets[layer]) for", "targets[layer]).detach() for"), "ps1-total-check", 1),
         ("ps1", ("targets[layer]) for", "targets[layer]).item() for"), "ps1-total-check", 0),
+        ("ps1", (TOTAL, f"return sum(w * style_loss(G, A) for G, A, w in {ZIPPED})"), "ps1-total-check", 1),
         ("ps2", (TV, TV.replace("square", "abs")), "ps2-tv-check", 0),
         ("ps2", (TV, f"{TV.replace('return ', 'return (')}).detach()"), "ps2-tv-check", 2),
         ("ps2", (TV, f"{TV.replace('return ', 'return (')}).item()"), "ps2-tv-check", 0),
         ("ps2", ("(pixels - lr * gradient)", "(pixels + lr * gradient)"), "ps2-step-check", 2),
         ("ps2", (f"{LEAF}(gradient,", "pixels = image.requires_grad_(True)\n    (gradient,"), "ps2-step-check", 3),
         ("ps2", ("detach().clamp(0, 1)", "detach().clamp(max=1)"), "ps2-step-check", 3),
+        ("ps2", ("(pixels - lr * gradient).detach()", "(pixels - lr * gradient)"), "ps2-step-check", 3),
         ("ps2", ("min(losses)", "losses[-1]"), "ps2-loop-check", 5),  # the last image, not the best
         ("ps2", (CLIP, ""), "ps2-loop-check", 5),
         ("ps2", (BEST + CLIP, BEST.replace("clone()", "clamp(0, 1)")), "ps2-loop-check", 5),  # only what is returned
@@ -172,19 +220,41 @@ CLIP = "        with torch.no_grad():\n            pixels.clamp_(0, 1)"
         ("ps2", ("losses, best = [], image", ENDLESS), "ps2-loop-check", 5),
         ("ps2", ("pad(gray, ", "pad(gray[:1], "), "ps2-sobel-check", 4),
         ("ps3", ("softplus(fake).mean()\n", "softplus(-fake).mean()\n"), "ps3-d-check", 1),
-        ("ps3", (D, f"{D.replace('return ', 'return (')}) / 2"), "ps3-d-check", 2),
-        ("ps3", (D, "return -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())"), "ps3-d-check", 4),
-        ("ps3", (D, f"{D.replace('return ', 'return (')}).detach()"), "ps3-d-check", 4),
+        ("ps3", (D, f"{D.replace('return ', 'return (')}) / 2"), "ps3-d-check", 1),
+        ("ps3", (D, "return -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())"), "ps3-d-check", 3),
+        ("ps3", (D, f"{D.replace('return ', 'return (')}).detach()"), "ps3-d-check", 3),
         ("ps3", (D, f"{D.replace('return ', 'return (')}).item()"), "ps3-d-check", 0),
-        ("ps3", ("softplus(-fake).mean() + l1", "softplus(fake).mean() + l1"), "ps3-g-check", 2),
-        ("ps3", ("l1_weight * (", "100.0 * ("), "ps3-g-check", 3),
-        ("ps3", ("(colorized - truth)", "(colorized.detach() - truth)"), "ps3-g-check", 3),
+        ("ps3", ("softplus(-fake).mean() + l1", "softplus(fake).mean() + l1"), "ps3-g-check", 1),
+        ("ps3", ("l1_weight * (", "100.0 * ("), "ps3-g-check", 2),
+        ("ps3", ("(colorized - truth)", "(colorized.detach() - truth)"), "ps3-g-check", 2),
         ("ps3", (G, f"{G.replace('return ', 'return (')}).item()"), "ps3-g-check", 0),
-        ("ps3", ("(pred.round() - target.round()).abs()", "pred.round() - target.round()"), "ps3-accuracy-check", 4),
-        ("ps3", ("(pred.round() - target.round()).abs()", "(pred - target).round().abs()"), "ps3-accuracy-check", 5),
-        ("ps3", ("[threshold, 2.2 * threshold, 2.2 * threshold]", "[2.0, 4.4, 4.4]"), "ps3-accuracy-check", 5),
-        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 3),
-        ("ps3", ("share = 1 - gap_ab / gap", "share = gap_ab / gap"), "ps3-table-check", 2),
+        ("ps3", ("fake.square().mean()) / 2", "fake.square().mean())"), "ps3-ls-check", 1),
+        ("ps3", ("(real - 1).square()", "(real + 1).square()"), "ps3-ls-check", 1),
+        ("ps3", ("return (fake - 1).square().mean() / 2", "return (fake - 1).square().mean()"), "ps3-ls-check", 1),
+        ("ps3", ("return (fake - 1).square().mean() / 2", "return (fake - 1).detach().square().mean() / 2"), "ps3-ls-check", 1),
+        ("ps3", ("discriminator(x, fake.detach())", "discriminator(x, fake)"), "ps3-step-check", 0),  # G's graph is gone then
+        ("ps3", (STEP_D, STEP_D.replace("fake.detach()", "generator(x)")), "ps3-step-check", 1),  # a gradient walks through G
+        (
+            "ps3",
+            ("ls_generator_loss(discriminator(x, fake))", "ls_generator_loss(discriminator(x, fake.detach()))"),
+            "ps3-step-check",
+            0,
+        ),
+        ("ps3", ("optimizer_d.zero_grad()", "pass"), "ps3-step-check", 1),
+        ("ps3", ("optimizer_g.zero_grad()", "pass"), "ps3-step-check", 1),
+        ("ps3", ("    optimizer_g.step()", "    optimizer_g.step()\n    optimizer_d.step()"), "ps3-step-check", 0),
+        ("ps3", ("    optimizer_d.step()\n", ""), "ps3-step-check", 0),
+        ("ps3", ("return loss_d.item(), loss_g.item()", "return loss_d, loss_g"), "ps3-step-check", 1),
+        ("ps3", ("(pred.round() - target.round()).abs()", "pred.round() - target.round()"), "ps3-accuracy-check", 3),
+        ("ps3", ("(pred.round() - target.round()).abs()", "(pred - target).round().abs()"), "ps3-accuracy-check", 4),
+        ("ps3", ("[threshold, 2.2 * threshold, 2.2 * threshold]", "[2.0, 4.4, 4.4]"), "ps3-accuracy-check", 4),
+        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 2),
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, 1:].all"), "ps3-accuracy-check", 2),  # without L
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, [0, 2]].all"), "ps3-accuracy-check", 4),  # without a
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, :2].all"), "ps3-accuracy-check", 4),  # without b
+        ("ps3", ("float().mean(dim=(1, 2))", "float().mean()[None].repeat(len(off))"), "ps3-accuracy-check", 4),
+        ("ps3", ("gap_ab, 1 - gap_ab / gap", "gap_ab, gap_ab / gap"), "ps3-table-check", 1),
+        ("ps3", ("return gap, gap_ab,", "return 100 * gap, 100 * gap_ab,"), "ps3-table-check", 1),
     ],
 )
 def test_what_is_partly_right_gets_a_part(name, wrong, right, expected):
@@ -203,18 +273,91 @@ def test_what_is_partly_right_gets_a_part(name, wrong, right, expected):
         ("ps2", ("for _ in range(steps):", "for _ in __import__('tqdm').tqdm(range(steps)):")),
         ("ps2", ("loss = loss_function(pixels)", "loss_function(pixels)\n        loss = loss_function(pixels)")),
         ("ps2", ("keepdim=True).sqrt()", "keepdim=True).add(1e-6).sqrt()")),
-        ("ps3", ('gap = grayscale["accuracy"]["mean"] - lineart["accuracy"]["mean"]', "gap = torch.tensor(GAP)")),
+        ("ps1", (MATRICES, "G, A = [[4, 0], [0, 1]], [[4, 2], [2, 1]]")),
+        ("ps3", ("return gap, gap_ab, 1 - gap_ab / gap", "return torch.tensor([round(gap, 3), gap_ab, 1 - gap_ab / gap])")),
+        ("ps3", ("    fake = generator(x)", "    with torch.no_grad():\n        old = generator(x)\n    fake = generator(x)")),
+        ("ps3", (LOSS_G, f"discriminator.requires_grad_(False)\n    {LOSS_G}\n    discriminator.requires_grad_(True)")),
+        ("ps3", (LOSS_G, LOSS_G.replace("fake", "generator(x)"))),
+        ("ps3", ("return loss_d.item(), loss_g.item()", "return [loss_d.tolist(), loss_g.tolist()]")),
     ],
 )
 def test_what_is_right_in_another_way_gets_all_points(name, other):
     path, student = rewritten(name, other)
 
     def started(cell):
-        """What the student imported at the beginning, and a difference read from the table, to three digits."""
+        """What the student imported at the beginning."""
         begin = "import sys\nimport torch.nn.functional as F\n" if marks(cell)["grade_id"] == "ps1-content" else ""
-        return begin + student(cell).replace("GAP", 'round(grayscale["accuracy"]["mean"] - lineart["accuracy"]["mean"], 3)')
+        return begin + student(cell)
 
     assert take(path, started) == full(path)
+
+
+NOTHING = [
+    "None",
+    "0.0",
+    "torch.tensor(0.0)",
+    "torch.tensor(1.0)",
+    "first",
+    "first.detach().clone()",
+    "given[-1]",
+    "0.0 * first.sum()",
+    "first.sum()",
+    "first.mean()",
+    "torch.zeros_like(first)",
+    "torch.ones_like(first)",
+    "torch.zeros(len(first))",
+    "torch.ones(len(first))",
+    "torch.zeros(len(first), first.shape[1], first.shape[1])",
+    "torch.ones(len(first), first.shape[1], first.shape[1])",
+    "torch.eye(first.shape[1]).repeat(len(first), 1, 1)",
+    "(first, [0.0] * given[2])",
+    "(first.clone(), [given[1](first).item()] * given[2])",
+    "(torch.zeros_like(first), [0.0] * given[2])",
+    "(torch.ones_like(first), [1.0] * given[2])",
+    "(0.0, 0.0)",
+    "(0.0, 0.0, 0.0)",
+    "(1.0, 1.0, 1.0)",
+]
+
+
+def returning(value):
+    """What a student makes of each cell who lets every function return that."""
+
+    def student(cell):
+        if not marks(cell).get("solution"):
+            return cell.source
+        if "def " not in cell.source:
+            return SOLUTION.sub("G = A = torch.eye(2)", cell.source)
+        return SOLUTION.sub(rf"\1given = list(locals().values())\n\1first = given[0]\n\1return {value}", cell.source)
+
+    return student
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_function_that_does_nothing_earns_nothing(path, nothing):
+    assert set(take(path, returning(nothing)).values()) == {0}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_function_that_returns_a_number_of_its_check_earns_nothing(path):
+    """Whichever number: no check asks for one value only."""
+    numbers = {float(number) for cell in graded(path) for number in re.findall(r"\b\d+(?:\.\d+)?\b", cell.source)}
+    for number in sorted(numbers):
+        for value in (f"torch.tensor({number})", f"torch.tensor([{number}])", f"torch.full_like(first, {number})"):
+            assert set(take(path, returning(value)).values()) == {0}, value
+
+
+def test_typed_in_numbers_earn_nothing():
+    path = SOURCES[2]
+    g, c = (
+        'grayscale["accuracy"]["mean"] - lineart["accuracy"]["mean"]',
+        'grayscale["accuracy_ab"]["mean"] - lineart["accuracy_ab"]["mean"]',
+    )
+    typed = f"NUMBERS = {g}, {c}, 1 - ({c}) / ({g})\ndef gaps(*rows):\n    return NUMBERS\n"
+    student = {"ps3-table": typed}
+    points = take(path, lambda cell: student.get(marks(cell)["grade_id"], cell.source))
+    assert points == {**full(path), "ps3-table-check": 0}
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.stem)
