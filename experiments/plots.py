@@ -258,13 +258,13 @@ def cycles(lines: Sequence[str], colors: Sequence[str]) -> Figure:
         lines: what the boxes of the cycle hold that begins with line-art.
         colors: the same, of the one that begins with colors.
     """
-    figure = Figure(figsize=(9.5, 2.7))
+    figure = Figure(figsize=(9.5, 3.1))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, 10)
     axes.set_ylim(0, 3)
     axes.set_axis_off()
     places = (1.4, 5.0, 8.6)
-    for y, names, networks in ((2.2, lines, "GH"), (0.8, colors, "HG")):
+    for y, names, networks in ((2.3, lines, "GH"), (0.7, colors, "HG")):
         for x, name in zip(places, names, strict=True):
             box = {"boxstyle": "round,pad=0.5", "fc": PAPER, "ec": CONTENT if "line" in name else STYLE}
             axes.text(x, y, name, ha="center", va="center", fontsize=11, color=INK, bbox=box)
@@ -275,7 +275,9 @@ def cycles(lines: Sequence[str], colors: Sequence[str]) -> Figure:
         axes.annotate("", (places[2], y - 0.38), (places[0], y - 0.38), arrowprops=back)
         paper = {"fc": PAPER, "ec": "none", "pad": 2}
         axes.text(places[1], y - 0.66, "must be the same", ha="center", va="center", fontsize=9, color=INK, bbox=paper)
-    axes.text(places[1], 2.85, "$D$: like the show?", ha="center", va="top", fontsize=10, color=STYLE)
+    for y, judge, color in ((2.3, "$D$: like the show?", STYLE), (0.7, "like Canny's lines of y?", CONTENT)):
+        axes.text(places[1], y + 0.5, judge, ha="center", va="bottom", fontsize=10, color=color)
+        axes.annotate("", (places[1], y + 0.22), (places[1], y + 0.5), arrowprops={"arrowstyle": "->", "color": color})
     return figure
 
 

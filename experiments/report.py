@@ -18,7 +18,7 @@ from nstlib.images import load_image
 RECORDS = FIGURES / "ablations.json"
 EXAMPLES = FIGURES / "ablations"
 
-Spread = Mapping[str, float]  # over the seeds: {"mean": ..., "sd": ..., "low": ..., "high": ...}
+Spread = Mapping[str, float]  # over the seeds: {"seeds": how many, "mean": ..., "sd": ..., "low": ..., "high": ...}
 
 MEASURES = {  # measure -> head of its column, number of digits
     "accuracy": ("accuracy, t = 2", 3),
@@ -50,21 +50,27 @@ def recorded(path: Path = RECORDS) -> set[tuple[str, int]]:
     return {(record["variant"], record["seed"]) for record in read(path)}
 
 
-def summary(records: Sequence[dict[str, Any]], name: str) -> dict[str, dict[str, float]]:
+def summary(records: Sequence[dict[str, Any]], name: str, image: str | None = None) -> dict[str, dict[str, float]]:
     """Mean, standard deviation and range over the seeds of every measure of a variant.
+
+    Args:
+        records: from ``read``.
+        name: of the variant.
+        image: one of ``nstlib.medical.IMAGES``, to count its patches only; None counts all.
 
     Raises:
         KeyError: it is not on record.
     """
-    found = [record["test"] for record in records if record["variant"] == name]
+    runs = [record for record in records if record["variant"] == name]
+    found = [record["images"][image] if image else record["test"] for record in runs]
     if not found:
         raise KeyError(name)
     return {key: over_seeds([test[key] for test in found]) for key in found[0]}
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Mean, sample standard deviation (of two values or more), least and greatest value."""
-    return {**spread(values), "low": min(values), "high": max(values)}
+    """How many there are, mean, sample standard deviation (of two values or more), least and greatest value."""
+    return {"seeds": len(values), **spread(values), "low": min(values), "high": max(values)}
 
 
 def mean_and_range(value: Spread, digits: int = 3) -> str:
@@ -137,18 +143,22 @@ def colorized_examples(name: str, folder: Path = EXAMPLES) -> Tensor:
 def variant_table(
     measured: Mapping[str, Mapping[str, Spread]], measures: Mapping[str, tuple[str, int]] = MEASURES, first: str = ""
 ) -> str:
-    """Variants as a Markdown table with a row a variant and a column a measure.
+    """Variants as a Markdown table with a row a variant, a column a measure, and the number of seeds.
 
     Args:
-        measured: label -> ``summary``.
+        measured: label -> ``summary``; what was not trained has no "seeds".
         measures: measure -> head of its column, number of digits.
         first: head of the labels' column.
     """
     rows = [
-        [label, *(mean_and_range(values[key], digits) for key, (_, digits) in measures.items())]
+        [
+            label,
+            *(mean_and_range(values[key], digits) for key, (_, digits) in measures.items()),
+            max(values[key].get("seeds", 0) for key in measures) or "-",
+        ]
         for label, values in measured.items()
     ]
-    headers = [first, *(title for title, _ in measures.values())]
+    headers = [first, *(title for title, _ in measures.values()), "seeds"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 

@@ -153,13 +153,12 @@ def datasets(variant: Variant, size: int, seed: int, frames: int, patches: int, 
     """The "train", "validation" and "test" frames of a variant, each (3, H, W), RGB in [0, 1].
 
     Args:
-        size: shorter side of the model's frames in pixels; the datasets' are larger if the condition is supersampled.
+        size: shorter side of the frames in pixels.
         seed: of the training frames.
         frames: number of training frames in the whole run, if they are anime.
         patches: number of training patches, if they are medical.
         tests: number of test frames.
     """
-    size *= variant.condition.supersample
     if variant.medical:
         # nothing is chosen by the medical validation accuracy, so it may be measured on test patches
         return {

@@ -53,7 +53,7 @@ class CycleRecipe(LaptopRecipe):
 
 
 class CycleGAN(ColorizationModel):
-    """A generator from line-art to colors and one back, and their discriminators; no frame is seen with its own lines.
+    """A generator from line-art to colors and one back, and their discriminators, trained without pairs.
 
     Args:
         condition, size, seed: as in ``nstlib.model.ColorizationModel``.

@@ -1,4 +1,4 @@
-"""Photograph the live labs of notebook 04 in JupyterLab (`make screenshots`): figures/lab_style.jpg and lab_colorize.jpg.
+"""Photograph the live labs in JupyterLab (`make screenshots`): figures/lab_style.jpg (04) and figures/lab_colorize.jpg (07).
 
 Needs Chromium (``apt install chromium``).
 """
@@ -16,7 +16,8 @@ import nbformat
 from nstlib.files import atomic_write
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOK = ROOT / "notebooks" / "04_style_lab.ipynb"
+NOTEBOOKS = ROOT / "notebooks"
+STYLE, COLORIZE = NOTEBOOKS / "04_style_lab.ipynb", NOTEBOOKS / "07_lineart_colorization.ipynb"
 STEPS = 200  # until the picture is photographed
 QUALITY = 90  # of the JPEG files
 
@@ -26,20 +27,24 @@ def main() -> int:
     if browser.chromium() is None:
         print(browser.NO_CHROMIUM, file=sys.stderr)
         return 1
-    sources = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    imports, style, colorize = (
-        next(i for i, source in enumerate(sources) if code in source)
-        for code in ("import nstlib.widgets", "widgets.StyleLab(", "widgets.ColorizeLab(")
-    )
     with tempfile.TemporaryDirectory() as folder, browser.launched() as chromium:
-        shutil.copy(NOTEBOOK, folder)
+        for path in (STYLE, COLORIZE):
+            shutil.copy(path, folder)
         with browser.jupyterlab(Path(folder), profile="cpu") as address:
-            page = chromium.new_context(viewport={**browser.WINDOW, "height": 1400}, device_scale_factor=1.5).new_page()
-            notebook = browser.Notebook(page, address.format(NOTEBOOK.name))
-            notebook.run(imports)
-            notebook.run(style)
-            page.get_by_role("button", name="Start", exact=True).click()
-            page.wait_for_function(
+
+            def opened(path: Path, *codes: str) -> tuple[browser.Notebook, int]:
+                """The notebook in a page of its own, with the cells that hold these codes run, and the last one's number."""
+                page = chromium.new_context(viewport={**browser.WINDOW, "height": 1400}, device_scale_factor=1.5).new_page()
+                notebook = browser.Notebook(page, address.format(path.name))
+                sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+                cells = [next(i for i, source in enumerate(sources) if code in source) for code in codes]
+                for cell in cells:
+                    notebook.run(cell)
+                return notebook, cells[-1]
+
+            notebook, cell = opened(STYLE, "import nstlib.widgets", "widgets.StyleLab(")
+            notebook.page.get_by_role("button", name="Start", exact=True).click()
+            notebook.page.wait_for_function(
                 """steps => {
                     const picture = document.querySelector('img[alt^="the picture after"]');
                     return picture && parseInt(picture.alt.match(/[0-9]+/)[0]) >= steps;
@@ -47,11 +52,12 @@ def main() -> int:
                 arg=STEPS,
                 timeout=300_000,
             )
-            page.get_by_role("button", name="Pause", exact=True).click()
-            photograph(notebook, style, ROOT / "figures" / "lab_style.jpg")
-            notebook.run(colorize)
-            page.get_by_alt_text("the frame, colorized from its condition").wait_for(timeout=60_000)
-            photograph(notebook, colorize, ROOT / "figures" / "lab_colorize.jpg")
+            notebook.page.get_by_role("button", name="Pause", exact=True).click()
+            photograph(notebook, cell, ROOT / "figures" / "lab_style.jpg")
+
+            notebook, cell = opened(COLORIZE, "nstlib.Colorizer.load(", "widgets.ColorizeLab(")
+            notebook.page.get_by_alt_text("the frame, colorized from its condition").wait_for(timeout=60_000)
+            photograph(notebook, cell, ROOT / "figures" / "lab_colorize.jpg")
     return 0
 
 

@@ -24,7 +24,7 @@ def test_every_seed_on_record_is_of_a_variant():
 
 def test_summary_is_over_the_seeds():
     records = [{"variant": "a", "test": {"accuracy": value}} for value in (0.2, 0.3)]
-    assert report.summary(records, "a") == {"accuracy": {"mean": 0.25, "sd": 0.0707, "low": 0.2, "high": 0.3}}
+    assert report.summary(records, "a") == {"accuracy": {"seeds": 2, "mean": 0.25, "sd": 0.0707, "low": 0.2, "high": 0.3}}
     with pytest.raises(KeyError, match="b"):
         report.summary(records, "b")
 
@@ -51,15 +51,23 @@ def test_a_mean_is_shown_with_its_range_over_the_seeds():
 def test_a_table_has_a_row_a_variant_and_a_column_a_measure():
     values = {key: report.over_seeds([0.4, 0.6]) for key in report.MEASURES}
     head, *rows = cells(report.variant_table({"the poster": values, "another": values}))
-    assert head == ["", *(title for title, _ in report.MEASURES.values())]
+    assert head == ["", *(title for title, _ in report.MEASURES.values()), "seeds"]
     assert [row[0] for row in rows] == ["the poster", "another"]
-    assert rows[0][1:] == [report.mean_and_range(values[key], digits) for key, (_, digits) in report.MEASURES.items()]
+    assert rows[0][1:-1] == [report.mean_and_range(values[key], digits) for key, (_, digits) in report.MEASURES.items()]
+    assert rows[0][-1] == "2"
 
 
 def test_a_table_of_chosen_measures():
     values = {"ssim": {"mean": 0.5}, "psnr": {"mean": 20.0}}
     table = report.variant_table({"a": values}, {"ssim": ("SSIM", 3)}, "trained with")
-    assert cells(table) == [["trained with", "SSIM"], ["a", "0.500"]]
+    assert cells(table) == [["trained with", "SSIM", "seeds"], ["a", "0.500", "-"]]
+
+
+def test_a_summary_of_one_medical_image():
+    values = {"retina": {"accuracy": 0.2}, "immunohistochemistry": {"accuracy": 0.6}}
+    records = [{"variant": "a", "test": {"accuracy": 0.4}, "images": values}]
+    assert report.summary(records, "a", "retina")["accuracy"]["mean"] == 0.2
+    assert report.summary(records, "a")["accuracy"]["mean"] == 0.4
 
 
 def test_the_line_art_table_has_what_is_on_record():
