@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-
+NOTEBOOKS = (Path(__file__).parent.parent / "notebooks").glob("*.ipynb")
+SOURCES = {cell.id: cell.source for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells}
 
 # cell -> what the notebook has defined before, a right answer, a wrong one; the blank is None
 FILL_INS = {
@@ -52,20 +52,12 @@ FILL_INS = {
 }
 
 
-def source(identity):
-    for path in NOTEBOOKS:
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.id == identity:
-                return cell.source
-    raise KeyError(identity)
-
-
 def said(identity, answer):
     """What the cell prints when its blank is filled with ``answer``."""
     context, _, _ = FILL_INS[identity]
     namespace = {}
     exec(context, namespace)
-    lines = source(identity).split("\n")
+    lines = SOURCES[identity].split("\n")
     (place,) = [i for i, line in enumerate(lines) if line.endswith(" None") or " None  # " in line]
     lines[place] = lines[place].replace("None", answer, 1)
     heard = io.StringIO()

@@ -108,10 +108,11 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    at_a_time = 1 if profile.name == "gpu" else min(2, len(paths))
     began, clock = time.time(), time.monotonic()
     print(f"running {len(paths)} notebooks, profile {profile.name}", flush=True)
     try:
-        asyncio.run(execute_all(paths, save=profile.name != "smoke", at_a_time=1 if profile.name == "gpu" else 2))
+        asyncio.run(execute_all(paths, save=profile.name != "smoke", at_a_time=at_a_time))
     except NotebookFailed as error:
         print(error, file=sys.stderr)
         return 1
