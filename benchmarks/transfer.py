@@ -153,16 +153,16 @@ def main() -> None:
     """Run the command (see the module)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512, help="longer side in pixels (default 512)")
-    parser.add_argument("--pictures", type=Path, default=Path("build"), help="folder for the pictures (default build)")
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder for the pictures (default build)")
     arguments = parser.parse_args()
-    arguments.pictures.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
 
     content, style = (resize(nstlib.load_image(nstlib.asset_path(name)), arguments.size) for name in ("toronto", "scream"))
     print(f"{arguments.size} px, {torch.get_num_threads()} threads", flush=True)
     result = {
         "size": arguments.size,
         "same_loss": against_tutorial(content, style),
-        "defaults": against_defaults(content, style, arguments.pictures),
+        "defaults": against_defaults(content, style, arguments.out),
         "settings": {"nstlib": SETTINGS["gaussian"], "iterations": ITERATIONS},
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

@@ -253,8 +253,8 @@ class ColorizationModel(ABC):
         self._checked(frames)
         parts = []
         for start in range(0, len(frames), batch_size):
-            batch = self.compare(frames, range(start, min(start + batch_size, len(frames))))
-            parts.append(measure(batch["colorized"], batch["truth"]))
+            shown = self._shown(frames, range(start, min(start + batch_size, len(frames))))
+            parts.append(measure(shown["colorized"], shown["truth"]))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     @torch.no_grad()
@@ -267,11 +267,15 @@ class ColorizationModel(ABC):
         """
         if not len(indices):
             raise ValueError("indices are empty: there is nothing to compare")
+        shown = self._shown(frames, indices)
+        return shown | {"accuracy": color_accuracy(shown["colorized"], shown["truth"])}
+
+    def _shown(self, frames: Frames, indices: Sequence[int]) -> dict[str, Tensor]:
+        """What ``compare`` returns, but for the accuracy, which takes a tenth of its time."""
         batch = self._checked(frames).batch(indices)
         target = self.target(batch)
         condition, truth = self.condition(target), self.condition.truth(target)
-        colorized = self._colorize_batch(batch, condition).cpu()
-        return {"condition": condition, "truth": truth, "colorized": colorized, "accuracy": color_accuracy(colorized, truth)}
+        return {"condition": condition, "truth": truth, "colorized": self._colorize_batch(batch, condition).cpu()}
 
     def _colorize_batch(self, batch: Tensor, condition: Tensor) -> Tensor:
         """Color what a dataset gave, (B, C, H, W), whose condition is (B, 1, H, W)."""
