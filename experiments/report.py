@@ -75,8 +75,8 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
 
 def mean_and_range(value: Spread, digits: int = 3) -> str:
     """A mean with its range over the seeds, such as "0.231 (0.229 to 0.233)"; of one seed, its value alone."""
-    mean, low, high = (f"{value.get(key, value['mean']):.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})" if "sd" in value else mean
+    mean, low, high = (f"{value[key]:.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})" if value["seeds"] > 1 else mean
 
 
 def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
@@ -89,28 +89,58 @@ def across(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str,
     return {name: {line: over_seeds([lines[line] for lines in seeds]) for line in LINES} for name, seeds in found.items()}
 
 
-def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accuracy") -> Tensor:
+def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accuracy", image: str | None = None) -> Tensor:
     """A variant's "accuracy" or "accuracy_ab" on validation frames, before training and after every epoch.
+
+    Args:
+        records: from ``read``.
+        name: of the variant.
+        measure: one of the two.
+        image: one of ``nstlib.medical.IMAGES``: its patches alone, and with batch norm's statistics measured anew
+            (``experiments.runs.measure_settled``); None takes all, with the running statistics.
 
     Returns:
         Shape (seeds, epochs + 1).
     """
-    return torch.tensor([record["curves"][measure] for record in records if record["variant"] == name])
+    runs = [record for record in records if record["variant"] == name]
+    return torch.tensor([(record["settled"][image] if image else record["curves"])[measure] for record in runs])
 
 
-def reached(curve: Tensor, level: float, steps: int) -> int | None:
-    """The first step at which the mean over the seeds is at least ``level``; None if there is none.
-
-    Accuracy is measured once an epoch, so the answer is a multiple of an epoch's steps.
+def first_half(curve: Tensor) -> dict[str, float]:
+    """Accuracy on average over the first half of the training (not before it): higher for what learns faster.
 
     Args:
         curve: shape (seeds, epochs + 1), from ``curves``.
-        level: an accuracy.
-        steps: of the whole run.
+
+    Returns:
+        ``over_seeds`` of it.
     """
-    mean = curve.mean(0)
-    epochs = (mean >= level).nonzero()
-    return int(epochs[0]) * steps // (len(mean) - 1) if len(epochs) else None
+    return over_seeds(curve[:, 1 : (curve.shape[1] + 1) // 2].mean(dim=1).tolist())
+
+
+def gain(records: Sequence[dict[str, Any]], name: str, base: str, measure: str, image: str) -> dict[str, float]:
+    """What a medical variant gains over another in a measure, seed by seed.
+
+    Args:
+        records: from ``read``.
+        name, base: of the variants.
+        measure: a key of the records' measures.
+        image: one of ``nstlib.medical.IMAGES``.
+
+    Returns:
+        ``over_seeds`` of the differences.
+
+    Raises:
+        KeyError: they have no seed in common.
+    """
+    new, old = (
+        {record["seed"]: record["images"][image][measure] for record in records if record["variant"] == variant}
+        for variant in (name, base)
+    )
+    differences = [new[seed] - old[seed] for seed in sorted(new.keys() & old.keys())]
+    if not differences:
+        raise KeyError(f"{name} and {base} have no seed in common")
+    return over_seeds(differences)
 
 
 def examples(name: str, folder: Path = EXAMPLES) -> dict[str, Tensor]:
@@ -146,7 +176,7 @@ def variant_table(
     """Variants as a Markdown table with a row a variant, a column a measure, and the number of seeds.
 
     Args:
-        measured: label -> ``summary``; what was not trained has no "seeds".
+        measured: label -> ``summary``.
         measures: measure -> head of its column, number of digits.
         first: head of the labels' column.
     """
@@ -154,7 +184,7 @@ def variant_table(
         [
             label,
             *(mean_and_range(values[key], digits) for key, (_, digits) in measures.items()),
-            max(values[key].get("seeds", 0) for key in measures) or "-",
+            max(values[key]["seeds"] for key in measures),
         ]
         for label, values in measured.items()
     ]

@@ -6,16 +6,18 @@ set, colorized by seed 0, are kept as pictures.
 
 from __future__ import annotations
 
+import copy
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from experiments.profiles import Profile
-from experiments.records import device_name, means
+from experiments.records import device_name, means, read_json, write_json
 from experiments.variants import KINDS, LINES, MEDICAL_SIZE, VARIANTS, build, datasets
 from nstlib.cyclegan import CycleGAN
 from nstlib.datasets import CachedFrames
@@ -29,6 +31,7 @@ EXAMPLES = 8  # test frames that are kept as pictures
 POOL = 4000  # training frames that are composed, and kept in memory
 LOSSES = ("adversarial", "discriminator", "cycle_colors", "cycle_lines")  # kept of every epoch
 BATCH = 32  # frames that are measured at a time
+SETTLE = 4  # batches of training patches, to measure batch norm's statistics anew
 
 
 def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
@@ -53,11 +56,14 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
     model = build(variant, size, epochs, seed)
     sets = datasets(variant, size, seed, min(POOL, epochs * per_epoch), profile.patches, profile.test_frames)
     before = model.evaluate(sets["validation"])
+    settled = [measure_settled(model, sets["train"], sets["validation"])] if variant.medical else []
+    run_folder = folder / f"{name}-seed{seed}"
     history = model.fit(
         CachedFrames(sets["train"], variant.condition),
         frames_per_epoch=per_epoch,
         validation=sets["validation"],
-        folder=folder / f"{name}-seed{seed}",
+        folder=run_folder,
+        callback=partial(_add_settled, sets=sets, path=run_folder / "settled.json") if variant.medical else None,
     )
     if seed == 0:
         _keep_examples(name, model, sets["test"], profile.figures / "ablations")
@@ -85,9 +91,13 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         "test": means(measured),
     }
     if variant.medical:
+        settled += read_json(run_folder / "settled.json")
         record["patches"] = len(sets["train"])
+        record["settled"] = {  # curves of each image
+            image: {key: [entry[image][key] for entry in settled] for key in ("accuracy", "accuracy_ab")} for image in IMAGES
+        }
         record["images"] = {  # images take turns
-            image: means({key: values[i :: len(IMAGES)] for key, values in measured.items()}) for i, image in enumerate(IMAGES)
+            image: means(measures) for image, measures in by_image(measured).items()
         }
     if name in KINDS.values():
         record["lines"] = on_every_line(model, sets["test"])
@@ -109,6 +119,36 @@ def measure_all(model: ColorizationModel, frames: Frames) -> dict[str, Tensor]:
             }
         )
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def by_image(measured: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Measures of medical patches, those of each image apart; the images take turns."""
+    return {image: {key: values[i :: len(IMAGES)] for key, values in measured.items()} for i, image in enumerate(IMAGES)}
+
+
+def measure_settled(model: ColorizationModel, train: Frames, patches: Frames) -> dict[str, dict[str, float]]:
+    """Accuracy on medical patches of each image, with batch norm's statistics measured anew; the model stays as it is.
+
+    While the learning rate is high, weights change faster than batch norm's running means can follow, and a model that is
+    good with the statistics of its present weights is bad with the running ones. So these are measured again, on training
+    patches: "precise batch norm" (Y. Wu, J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3).
+    """
+    own = copy.deepcopy(model.generator.state_dict())
+    starts = range(0, min(SETTLE * BATCH, len(train)), BATCH)
+    batches = (torch.stack([train[i] for i in range(start, min(start + BATCH, len(train)))]) for start in starts)
+    update_bn((model.inputs(batch.to(model.device))[0] for batch in batches), model.generator)
+    measured = model.evaluate(patches)
+    model.generator.load_state_dict(own)
+    return {image: means(measures) for image, measures in by_image(measured).items()}
+
+
+def _add_settled(model: ColorizationModel, sets: dict[str, Frames], path: Path) -> None:
+    """After every epoch: beside the checkpoint, so that an interrupted run keeps its curve."""
+    epochs = len(model.history)
+    earlier = read_json(path)[: epochs - 1]
+    if len(earlier) < epochs - 1:
+        raise ValueError(f"{path.name} has {len(earlier)} of {epochs - 1} epochs; delete {path.parent.name} and train again")
+    write_json([*earlier, measure_settled(model, sets["train"], sets["validation"])], path)
 
 
 def on_every_line(model: ColorizationModel, frames: Frames) -> dict[str, float]:

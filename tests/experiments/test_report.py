@@ -34,13 +34,37 @@ def test_trained_on_one_kind_of_lines_and_tested_on_another():
     assert report.across(records, ["a"]) == {"a": {line: report.over_seeds([0.2, 0.3]) for line in LINES}}
 
 
-def test_a_level_is_reached_where_the_mean_of_the_seeds_is():
-    records = [{"variant": "a", "curves": {"accuracy_ab": curve}} for curve in ([0.0, 0.1, 0.4, 0.4], [0.0, 0.2, 0.2, 0.6])]
+def test_what_learns_faster_is_higher_in_the_first_half():
+    points = ([0.0, 0.1, 0.3, 0.4, 0.4], [0.0, 0.2, 0.4, 0.4, 0.6])
+    records = [{"variant": "a", "curves": {"accuracy_ab": curve}} for curve in points]
     curve = report.curves(records, "a", "accuracy_ab")
-    assert curve.shape == (2, 4)
-    assert report.reached(curve, 0.29, 30) == 20
-    assert report.reached(curve, 0.0, 30) == 0
-    assert report.reached(curve, 0.6, 30) is None
+    assert curve.shape == (2, 5)
+    assert report.first_half(curve)["low"] == pytest.approx(0.2)
+    assert report.first_half(curve)["high"] == pytest.approx(0.3)
+
+
+def test_a_curve_of_one_medical_image():
+    settled = {"retina": {"accuracy": [0.0, 0.2]}, "immunohistochemistry": {"accuracy": [0.1, 0.6]}}
+    records = [{"variant": "a", "curves": {"accuracy": [0.05, 0.4]}, "settled": settled}]
+    assert report.curves(records, "a", image="retina").tolist() == [pytest.approx([0.0, 0.2])]
+    assert report.curves(records, "a").tolist() == [pytest.approx([0.05, 0.4])]
+
+
+def test_a_gain_is_found_seed_by_seed():
+    def record(variant, seed, value):
+        return {"variant": variant, "seed": seed, "images": {"retina": {"accuracy": value}}}
+
+    records = [
+        record("old", 0, 0.1),
+        record("old", 1, 0.5),
+        record("new", 1, 0.4),
+        record("new", 0, 0.4),
+        record("new", 2, 0.9),
+    ]
+    found = report.gain(records, "new", "old", "accuracy", "retina")
+    assert (found["seeds"], found["low"], found["high"]) == (2, pytest.approx(-0.1), pytest.approx(0.3))
+    with pytest.raises(KeyError, match="no seed"):
+        report.gain(records, "new", "other", "accuracy", "retina")
 
 
 def test_a_mean_is_shown_with_its_range_over_the_seeds():
@@ -58,9 +82,9 @@ def test_a_table_has_a_row_a_variant_and_a_column_a_measure():
 
 
 def test_a_table_of_chosen_measures():
-    values = {"ssim": {"mean": 0.5}, "psnr": {"mean": 20.0}}
+    values = {"ssim": report.over_seeds([0.5]), "psnr": report.over_seeds([20.0])}
     table = report.variant_table({"a": values}, {"ssim": ("SSIM", 3)}, "trained with")
-    assert cells(table) == [["trained with", "SSIM", "seeds"], ["a", "0.500", "-"]]
+    assert cells(table) == [["trained with", "SSIM", "seeds"], ["a", "0.500", "1"]]
 
 
 def test_a_summary_of_one_medical_image():

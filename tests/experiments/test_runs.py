@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from experiments import profiles, report, runs
-from experiments.records import means
+from experiments.records import means, read_json, write_json
 from experiments.table1 import TEST_SEED
-from experiments.variants import KINDS, LINES, MEDICAL_SIZE, VARIANTS
-from nstlib import AnimeFrames
+from experiments.variants import KINDS, LINES, MEDICAL_SIZE, VARIANTS, build
+from nstlib import AnimeFrames, MedicalPatches
 from nstlib.colorizer import Colorizer, ColorizerRecipe
+from nstlib.medical import IMAGES
 
 TINY = replace(profiles.PROFILES["smoke"], ablation_epochs=1, ablation_frames=16, medical_epochs=1, medical_frames=16)
 
@@ -43,6 +45,39 @@ def test_everything_that_a_table_shows_is_measured(monkeypatch):
     assert means(runs.measure_all(colorizer, frames)) == pytest.approx(whole, abs=2e-4)
 
 
+def test_settled_statistics_are_those_of_the_training_patches_and_the_model_stays_as_it_is():
+    model = build(VARIANTS["medical-grayscale-scratch"], MEDICAL_SIZE, 1, seed=0)
+    train, test = (MedicalPatches(split, MEDICAL_SIZE, 6) for split in ("train", "test"))
+    settled = runs.measure_settled(model, train, test)
+    running = {image: means(measured) for image, measured in runs.by_image(model.evaluate(test)).items()}
+    assert list(settled) == list(running) == list(IMAGES)
+    assert settled != running
+    condition = model.inputs(torch.stack([train[i] for i in range(6)]))[0]
+    for layer in model.generator.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # of one batch alone
+    before = {name: value.clone() for name, value in model.generator.state_dict().items()}
+    assert runs.measure_settled(model, train, test) == settled
+    assert all(torch.equal(value, before[name]) for name, value in model.generator.state_dict().items())
+    model.generator.train()(condition)
+    by_hand = {image: means(measured) for image, measured in runs.by_image(model.evaluate(test)).items()}
+    assert by_hand["retina"]["psnr"] == pytest.approx(settled["retina"]["psnr"], rel=1e-3)
+
+
+def test_a_settled_curve_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    model, path = SimpleNamespace(history=[{}, {}]), tmp_path / "run" / "settled.json"
+    measured = iter("abc")
+    monkeypatch.setattr(runs, "measure_settled", lambda *_: next(measured))
+    sets = {"train": None, "validation": None}
+    write_json(["first", "of an epoch that is trained again"], path)
+    runs._add_settled(model, sets, path)
+    assert read_json(path) == ["first", "a"]
+    model.history += [{}, {}]
+    with pytest.raises(ValueError, match="2 of 3 epochs; delete run"):
+        runs._add_settled(model, sets, path)
+    assert read_json(path) == ["first", "a"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["canny-l1-gan", "canny-cyclegan", "medical-canny-anime"])
 def test_a_run_leaves_a_record(name, tmp_path):
@@ -54,7 +89,11 @@ def test_a_run_leaves_a_record(name, tmp_path):
     )
     assert ("lines" in record) == (name in KINDS.values())
     assert record.get("patches") == (16 if name == "medical-canny-anime" else None)
-    assert ("images" in record) == (name == "medical-canny-anime")
+    assert ("images" in record) == ("settled" in record) == (name == "medical-canny-anime")
+    for curves in record.get("settled", {}).values():
+        assert {key: len(curve) for key, curve in curves.items()} == dict.fromkeys(
+            ("accuracy", "accuracy_ab"), record["epochs"] + 1
+        )
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}
