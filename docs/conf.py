@@ -18,6 +18,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "data/README.md",
     "course/README.md",
+    "course/syllabus.md",
     "notebooks/*.ipynb",
 ]
 nb_execution_mode = "off"  # they are committed executed
