@@ -23,6 +23,9 @@ from experiments import profiles
 from nstlib.files import atomic_write
 
 ROOT = Path(__file__).parent.parent
+LONGEST = "03_style_transfer"  # begins first, so that no other notebook waits for it at the end
+# glibc would return large blocks to the system after each use and clear them anew, which costs a twentieth of the time
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
 def fold_carriage_returns(text: str) -> str:
@@ -61,7 +64,8 @@ async def execute(path: Path, save: bool, threads: int) -> None:
         on_cell_executed=report,
     )
     try:
-        await client.async_execute(env={"OMP_NUM_THREADS": str(threads), **os.environ})  # the user's own number wins
+        # what the user has set wins
+        await client.async_execute(env={"OMP_NUM_THREADS": str(threads), **KEEP_MEMORY, **os.environ})
     except (CellExecutionError, DeadKernelError) as error:
         reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # the kernel colors its tracebacks
         raise NotebookFailed(
@@ -98,7 +102,9 @@ async def execute_all(paths: list[Path], save: bool, at_a_time: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the command (see the module) and return its exit status."""
-    paths = [Path(argument) for argument in arguments] or sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    paths = [Path(argument) for argument in arguments] or sorted(
+        (ROOT / "notebooks").glob("[0-9]*.ipynb"), key=lambda path: (path.stem != LONGEST, path.name)
+    )
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         print(f"there is no {', '.join(missing)}", file=sys.stderr)
