@@ -58,12 +58,13 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
     before = model.evaluate(sets["validation"])
     settled = [measure_settled(model, sets["train"], sets["validation"])] if variant.medical else []
     run_folder = folder / f"{name}-seed{seed}"
+    settled_path = run_folder / "settled.json"
     history = model.fit(
         CachedFrames(sets["train"], variant.condition),
         frames_per_epoch=per_epoch,
         validation=sets["validation"],
         folder=run_folder,
-        callback=partial(_add_settled, sets=sets, path=run_folder / "settled.json") if variant.medical else None,
+        callback=partial(_add_settled, sets=sets, path=settled_path) if variant.medical else None,
     )
     if seed == 0:
         _keep_examples(name, model, sets["test"], profile.figures / "ablations")
@@ -91,7 +92,7 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         "test": means(measured),
     }
     if variant.medical:
-        settled += read_json(run_folder / "settled.json")
+        settled += read_json(settled_path)
         record["patches"] = len(sets["train"])
         record["settled"] = {  # curves of each image
             image: {key: [entry[image][key] for entry in settled] for key in ("accuracy", "accuracy_ab")} for image in IMAGES
@@ -127,18 +128,20 @@ def by_image(measured: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def measure_settled(model: ColorizationModel, train: Frames, patches: Frames) -> dict[str, dict[str, float]]:
-    """Accuracy on medical patches of each image, with batch norm's statistics measured anew; the model stays as it is.
+    """Table 1's measures on patches of each medical image, batch norm's statistics measured anew; the model stays as it is.
 
-    While the learning rate is high, weights change faster than batch norm's running means can follow, and a model that is
-    good with the statistics of its present weights is bad with the running ones. So these are measured again, on training
-    patches: "precise batch norm" (Y. Wu, J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3).
+    While the learning rate is high, weights change faster than batch norm's running means can follow, and a good model may look
+    bad with them. So the statistics are measured again, on training patches: "PreciseBN" (Y. Wu, J. Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, arXiv 2105.07576).
     """
     own = copy.deepcopy(model.generator.state_dict())
     starts = range(0, min(SETTLE * BATCH, len(train)), BATCH)
     batches = (torch.stack([train[i] for i in range(start, min(start + BATCH, len(train)))]) for start in starts)
-    update_bn((model.inputs(batch.to(model.device))[0] for batch in batches), model.generator)
-    measured = model.evaluate(patches)
-    model.generator.load_state_dict(own)
+    try:
+        update_bn((model.inputs(batch.to(model.device))[0] for batch in batches), model.generator)
+        measured = model.evaluate(patches)
+    finally:
+        model.generator.load_state_dict(own)
     return {image: means(measures) for image, measures in by_image(measured).items()}
 
 
