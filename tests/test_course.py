@@ -244,15 +244,15 @@ CLIP = "        with torch.no_grad():\n            pixels.clamp_(0, 1)"
         ("ps3", ("optimizer_g.zero_grad()", "pass"), "ps3-step-check", 1),
         ("ps3", ("    optimizer_g.step()", "    optimizer_g.step()\n    optimizer_d.step()"), "ps3-step-check", 0),
         ("ps3", ("    optimizer_d.step()\n", ""), "ps3-step-check", 0),
-        ("ps3", ("return loss_d.item(), loss_g.item()", "return loss_d, loss_g"), "ps3-step-check", 1),
-        ("ps3", ("(pred.round() - target.round()).abs()", "pred.round() - target.round()"), "ps3-accuracy-check", 3),
-        ("ps3", ("(pred.round() - target.round()).abs()", "(pred - target).round().abs()"), "ps3-accuracy-check", 4),
-        ("ps3", ("[threshold, 2.2 * threshold, 2.2 * threshold]", "[2.0, 4.4, 4.4]"), "ps3-accuracy-check", 4),
-        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 2),
-        ("ps3", ("(off <= limits).all", "(off <= limits)[:, 1:].all"), "ps3-accuracy-check", 2),  # without L
-        ("ps3", ("(off <= limits).all", "(off <= limits)[:, [0, 2]].all"), "ps3-accuracy-check", 4),  # without a
-        ("ps3", ("(off <= limits).all", "(off <= limits)[:, :2].all"), "ps3-accuracy-check", 4),  # without b
-        ("ps3", ("float().mean(dim=(1, 2))", "float().mean()[None].repeat(len(off))"), "ps3-accuracy-check", 4),
+        ("ps3", ("return loss_d.item(), loss_g.item()", "return loss_d, loss_g"), "ps3-step-check", 2),
+        ("ps3", ("(pred.round() - target.round()).abs()", "pred.round() - target.round()"), "ps3-accuracy-check", 2),
+        ("ps3", ("(pred.round() - target.round()).abs()", "(pred - target).round().abs()"), "ps3-accuracy-check", 3),
+        ("ps3", ("[threshold, 2.2 * threshold, 2.2 * threshold]", "[2.0, 4.4, 4.4]"), "ps3-accuracy-check", 3),
+        ("ps3", ("<= limits", "< limits - 1"), "ps3-accuracy-check", 1),
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, 1:].all"), "ps3-accuracy-check", 1),  # without L
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, [0, 2]].all"), "ps3-accuracy-check", 3),  # without a
+        ("ps3", ("(off <= limits).all", "(off <= limits)[:, :2].all"), "ps3-accuracy-check", 3),  # without b
+        ("ps3", ("float().mean(dim=(1, 2))", "float().mean()[None].repeat(len(off))"), "ps3-accuracy-check", 3),
         ("ps3", ("gap_ab, 1 - gap_ab / gap", "gap_ab, gap_ab / gap"), "ps3-table-check", 1),
         ("ps3", ("return gap, gap_ab,", "return 100 * gap, 100 * gap_ab,"), "ps3-table-check", 1),
     ],
