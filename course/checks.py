@@ -1,6 +1,7 @@
-"""What the check cells of the problem sets have in common: each check says what is missing, and costs its own points only.
+"""Helpers for the check cells of the problem sets. A failed check says what is missing and costs only its own points.
 
-A check cell imports this module itself, and ``earned`` passes the helpers in: nothing that a student defines takes their place.
+A check cell imports this module itself, and ``earned`` passes the helpers in, so names that a student defines do not replace
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _student: dict[str, Any] = {}  # what the notebook defines
 
 
 def earned(body: Callable[..., None]) -> int:
-    """Run a function full of checks, which takes the helpers below, and give their points; if it stops, those so far."""
+    """Run a function of checks, which takes the helpers below; return the points earned, also if the function fails halfway."""
     global _student
     _checks.clear()
     _student = body.__globals__
