@@ -28,7 +28,7 @@ replicate: $(VENV)/ready
 	$(RUN) tools/replicate.py
 
 lab: $(VENV)/ready
-	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	$(VENV)/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 app: $(VENV)/ready
 	$(RUN) -m voila app/labs.ipynb --theme=light

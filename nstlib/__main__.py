@@ -37,7 +37,14 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command (see the module) and return its exit status: 1 for input that cannot be used, 2 for wrong arguments."""
+    """Run a command (see the module).
+
+    Returns:
+        The exit status: 0 for success, 1 for input that cannot be used, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: the arguments are wrong (status 2), or ``--help`` was given (status 0).
+    """
     options = parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"nstlib: {message}", file=sys.stderr)
@@ -61,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
     paint.add_argument("photo", type=Path)
     paint.add_argument("painting", type=Path)
     paint.add_argument("--out", type=Path, help="the result; PHOTO-stylized.png if not given")
-    paint.add_argument("--size", type=int, default=512, help="its longer side in pixels (512)")
-    paint.add_argument("--steps", type=int, default=400, help="the more, the more is painted (400)")
+    paint.add_argument("--size", type=int, default=512, help="longer side of the result in pixels (512)")
+    paint.add_argument("--steps", type=int, default=400, help="optimization steps; more steps bring more of the style (400)")
     paint.add_argument("--style-weight", type=float, default=1.0, help="higher: more of the painting, less of the photo (1)")
     paint.add_argument("--preserve-color", action="store_true", help="keep the colors of the photograph")
     paint.add_argument("--checkpoint", type=Path, help="a file from which an interrupted painting goes on")

@@ -90,7 +90,8 @@ class AnimeFrames(Dataset[Tensor]):
         seed: of the choice of shots.
 
     Raises:
-        ValueError: an argument is none of these.
+        ValueError: ``split`` is unknown, a side is below 8 pixels, the frame is wider than 16 to 9, ``length`` is below 1, or
+            ``seed`` is negative.
         nstlib.AssetError: the art is missing or damaged.
     """
 
@@ -146,7 +147,8 @@ class AnimeFrames(Dataset[Tensor]):
 class AnimeClip(Dataset[Tensor]):
     """A scene, frame after frame: the camera pans to and fro past a character, who talks.
 
-    From frame to frame, all that is seen moves by ``speed`` pixels and nothing else, but for another expression now and then.
+    From frame to frame the whole picture moves by ``speed`` pixels. Nothing else changes, except that the character may have
+    another expression after every ``TALK`` frames.
 
     Args:
         split: as in ``AnimeFrames``.
@@ -171,7 +173,7 @@ class AnimeClip(Dataset[Tensor]):
         return rendered(self.shot(index), (self.size, self.size))
 
     def shift(self, index: int) -> float:
-        """How far frame ``index`` shows the scene to the left of where frame 0 does, in pixels."""
+        """How far the scene has moved to the left since frame 0, in pixels of the frame; negative if to the right."""
         reach = self.size * 3 / 16  # to either side: the character stays in the picture
         way = index * self.speed % (4 * reach)
         return reach - abs((way + reach) % (4 * reach) - 2 * reach)

@@ -16,23 +16,25 @@ from torch.utils.data import Dataset
 from nstlib.anime import CANVAS, SPLITS, TRAIN, WIDTHS, ZOOM, AnimeFrames, Shot, band, layers, rendered
 from nstlib.positions import centers, encode_positions, sample
 
-SEARCH_STEPS = 10  # to invert a warp
-MIRRORED = 0.25  # share of the references in the training
-WARPED_ALIKE = 0.7  # share of the training's pairs
+SEARCH_STEPS = 10  # of Newton's method, to invert a warp
+MIRRORED = 0.25  # share of the training references that are mirrored
+WARPED_ALIKE = 0.7  # share of the training pairs in which both frames get a common warp
 
 
 class AnimePairs(Dataset[Tensor]):
     """Frames of ``AnimeFrames``, each with a reference: the same scene from another camera, with other expressions.
 
-    Between reference and frame the camera has moved and zoomed by about an eighth of what it sees, and the characters by 40
-    canvas pixels. Where a split has one expression of a character only, the reference's is one of the training's.
+    The reference's camera differs at random, with these standard deviations: it is moved by 0.12 (across) and 0.08 (down) of
+    the height that the frame shows, and zoomed by about 12%. The characters are moved by 40 canvas pixels. Where a split has
+    only one expression of a character, the reference takes another one from the training split, if there is one.
 
-    For training the differences are larger: half as much motion again, every fourth reference mirrored, and all of them bent,
-    since the training's characters have one pose each. Most pairs are also turned, stretched and bent alike, so that no line
-    is seen often. And the training's pairs say where the reference shows what the frame shows.
+    For training, the differences are larger: all motions are 1.5 times as large, a quarter of the references are mirrored, and
+    every reference is warped, since each training character has only one pose. In most pairs both frames also get a common
+    warp, so that the network rarely sees the same lines again. Training pairs also say where the reference shows what the
+    frame shows.
 
-    An item has the shape (6, H, W): the reference's RGB, then the frame's. In the training it has the shape (10, H, W), with
-    the positions at the end, as ``nstlib.positions.encode_positions`` writes them.
+    An item has the shape (6, H, W): the reference's RGB, then the frame's. A training item has the shape (10, H, W): the
+    positions come last, as ``nstlib.positions.encode_positions`` writes them.
 
     Args:
         split, size, length, seed: as in ``AnimeFrames``.

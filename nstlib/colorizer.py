@@ -34,12 +34,11 @@ PERCEPTUAL_LOSSES: dict[str, dict[str, Any]] = {  # arguments of ``PerceptualLos
 @dataclass(frozen=True)
 class ColorizerRecipe(AdversarialRecipe):
     """How a colorizer is trained. The defaults, the recipe "poster", follow the code of Nazeri et al. 2018 (arXiv 1803.05400;
-    github.com/ImagingLab/Colorizing-with-GANs), an earlier paper by two of the
-    poster's authors and a colleague.
+    github.com/ImagingLab/Colorizing-with-GANs), an earlier paper by two of the poster's authors and a colleague.
 
-    The main departures from that code: dropout is on, as the only noise (so pix2pix; their 256-pixel network has none), initial
-    weights are He's, and batch norm uses its running means when the model colors (theirs uses the batch's). All are in
-    docs/departures.md.
+    The main departures from that code: dropout is on and is the only noise, as in pix2pix (their 256-pixel network has none);
+    initial weights are He's; and batch norm uses its running statistics when the model colors (theirs uses the batch's).
+    docs/departures.md lists all departures.
 
     Raises:
         ValueError: a setting is out of its range, or all weights are 0.

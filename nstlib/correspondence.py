@@ -1,7 +1,7 @@
-"""Which place of a colored reference shows the same as a place of a frame? Found by features of the lines or the gray alone.
+"""Correspondence: which place of a colored reference shows the same as a given place of a frame?
 
-``match_colors`` needs no training: it compares the features of VGG. ``Correspondence`` learns features of its own, and is the
-part of ``nstlib.reference`` that looks at the references.
+The answer comes from features of the conditions (line-art or grayscale) alone. ``match_colors`` needs no training: it compares
+features of VGG. ``Correspondence`` learns its own features; ``nstlib.reference`` uses it to look at the references.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nstlib.images import ImageError, check_images
 from nstlib.positions import centers, sample
 from nstlib.vgg import FeatureExtractor
 
-CELL = 8  # side in pixels of the places that are first told apart
-DETAIL = 4  # side in pixels of the places that are told apart near the one that was found
-SIDE = 3 * CELL // DETAIL  # of the window that is then searched, in places of ``DETAIL`` pixels: the cell and its neighbors
-REACH, FADING = 2, 0.7  # of the neighbors, in cells, that a match is averaged with
-CORRECTIONS = 2  # of the positions that were found
-SPREAD = 0.05  # distance of colors that count as alike, in scaled CIELAB
-ELSEWHERE = 0.01  # how likely a color is that the references do not have
+CELL = 8  # side in pixels of a cell, the unit of the first, coarse search
+DETAIL = 4  # side in pixels of a place, the unit of the second, fine search
+SIDE = 3 * CELL // DETAIL  # of the window of the fine search, in places: the best cell and its neighbors
+REACH, FADING = 2, 0.7  # of the neighbors over which matches are averaged: how far, in cells, and the weight's factor per cell
+CORRECTIONS = 2  # how often the positions are corrected
+SPREAD = 0.05  # scale of the color distances at which colors count as alike, in scaled CIELAB
+ELSEWHERE = 0.01  # likelihood of a color that the references do not have
 MATCHED_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 
 
@@ -32,22 +32,24 @@ MATCHED_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 def match_colors(
     condition: Tensor, reference_condition: Tensor, reference: Tensor, extractor: FeatureExtractor, cell: int = DETAIL
 ) -> Tensor:
-    """Color each cell as the cell of the reference whose features are nearest: no network is trained for it.
+    """Copy to each cell of a frame the colors of the reference cell with the nearest features. No network is trained.
 
-    The features of all layers, less their mean over both images and of length 1 in each layer, are compared by their cosine.
+    In each layer the mean over both images is subtracted from the features, and they are scaled to length 1. The similarity of
+    two cells is the sum of the cosines of all layers.
 
     Args:
         condition: line-art or grayscale to color, shape (1, 1, H, W) in [0, 1]; sides are multiples of ``cell``.
-        reference_condition: that of the reference, shape (1, 1, H', W').
-        reference: its colors, shape (1, 3, H', W'), RGB in [0, 1].
-        extractor: of the layers to compare, ``MATCHED_LAYERS`` say.
-        cell: side in pixels of what is found and copied as one; a power of 2.
+        reference_condition: condition of the reference, shape (1, 1, H', W') in [0, 1].
+        reference: colors of the reference, shape (1, 3, H', W'), RGB in [0, 1]; sides are multiples of ``cell``.
+        extractor: gives the features of the layers to compare, for example ``MATCHED_LAYERS``.
+        cell: side in pixels of the squares that are matched and copied; a power of 2.
 
     Returns:
         Shape (1, 3, H, W), RGB in [0, 1], made of the reference's pixels.
 
     Raises:
-        ImageError: not such images.
+        ImageError: an image has another shape or range, the reference and its condition have different sizes, or a side is not
+            a multiple of ``cell``.
     """
     check_images(condition, "condition", batch=1, channels=1)
     check_images(reference_condition, "reference_condition", batch=1, channels=1)
@@ -109,14 +111,15 @@ class _Shown(NamedTuple):
 class Correspondence(nn.Module):
     """Carry the colors of references over to a frame, by attention on learned features of their conditions.
 
-    First every cell of ``CELL`` pixels attends to all cells of all references (a softmax over the cosines of their features,
-    with a learned sharpness; after training, averaged over neighbors). Then every place of ``DETAIL`` pixels attends to the
-    places around the cell that matched best. The mean of their positions, weighted by this attention, is where its colors come
-    from. Last, a small network sees the reference's condition moved there beside the frame's own, and corrects the positions,
-    pixel by pixel.
+    First every cell of ``CELL`` pixels attends to all cells of all references: a softmax over the cosines of their features,
+    with a learned sharpness. In eval mode the scores are first averaged over neighbors. Then every place of ``DETAIL`` pixels
+    attends to the places around the best match of its cell. The mean of their positions, weighted by this attention, is where
+    the colors of the place come from. Last, a small network compares the frame's condition with the reference's condition,
+    warped to the frame, and corrects the position of every pixel.
 
-    Exact positions matter: where the true matches are known, pieces of 4 x 4 pixels from a fixed grid give the right color
-    (t = 2) to 0.31 of the background of unseen scenes, pieces from anywhere 0.54, and positions between the pixels 0.63.
+    Exact positions matter. With the true matches, copying squares of 4 x 4 pixels from a fixed grid gives the right color
+    (t = 2) to 0.31 of the background of unseen scenes. Copying squares from any position gives 0.54, and sampling between the
+    pixels 0.63.
 
     Source: the idea of M. Shi et al., "Reference-Based Deep Line Art Video Colorization", 2020, arXiv 2003.10685, and of J. Lee
     et al., "Reference-Based Sketch Image Colorization Using Augmented-Self Reference and Dense Semantic Correspondence", CVPR
@@ -249,17 +252,17 @@ class Correspondence(nn.Module):
 
 
 def with_neighbors(scores: Tensor) -> Tensor:
-    """Average the scores of pairs of cells with those of their neighbors: a match counts more if cells beside match alike.
+    """Average the scores of pairs of cells with those of their neighbors: a match counts more if its neighbors match, too.
 
-    Known from stereo vision as cost aggregation. On 12 pairs of unseen scenes, the carried colors' accuracy (t = 2) rose from
-    0.340 to 0.364; on the show's own frames it stayed.
+    In stereo vision this is called cost aggregation. On 12 pairs of unseen scenes, the accuracy of the carried colors (t = 2)
+    rose from 0.340 to 0.364; on the show's own frames it did not change.
 
     Args:
-        scores: of each cell of a picture with each of another one, (B, h, w, h', w').
+        scores: of each cell of one picture with each cell of another, (B, h, w, h', w').
 
     Returns:
-        The same shape: means over the pairs that lie up to ``REACH`` cells off in the same direction in both pictures, each
-        step off counting ``FADING`` times as much.
+        The same shape: weighted means over the pairs that are shifted by the same offset in both pictures, up to ``REACH``
+        cells in each direction. The weight falls by the factor ``FADING`` for each cell of the offset.
     """
     for one, other in ((1, 3), (2, 4)):
         total, weights = torch.zeros_like(scores), torch.zeros_like(scores[:1])
@@ -280,8 +283,8 @@ def _part(values: Tensor, ranges: Sequence[tuple[int, int, int]]) -> Tensor:
 
 
 def _differences(positions: Tensor) -> Tensor:
-    """How positions (B, 2, H, W) of places change to the right and downward, less than a step of ``DETAIL`` pixels that would
-    be expected, in such steps, in [-2, 2]: (B, 4, H, W)."""
+    """Differences of the positions (B, 2, H, W) of neighboring places, to the right and downward. The expected step of
+    ``DETAIL`` pixels is subtracted; the unit is ``DETAIL`` pixels. Shape (B, 4, H, W), in [-2, 2]."""
     height, width = positions.shape[2:]
     still = centers(height, width, DETAIL).to(positions)
     moves = F.pad(positions - still, (0, 1, 0, 1), mode="replicate")
@@ -290,15 +293,18 @@ def _differences(positions: Tensor) -> Tensor:
 
 
 def position_loss(carried: Carried, positions: Tensor) -> Tensor:
-    """How far off the attentions look, and the positions after each correction.
+    """How far both attentions and the positions, before and after each correction, are from the truth.
 
-    The sum of three means, over what is known: of the cross-entropy of both attentions, in nats, with the true position written
-    as a mixture of the (up to four) middles around it; and of the positions' distances from the truth in pixels, each cut at
-    ``CELL``, so that what was never found does not count.
+    The sum of three terms, each a mean over the known positions. Two are the cross-entropies of the attentions, in nats; the
+    target is the true position, written as a mixture of the (up to four) middles around it. The third is the distance of the
+    positions from the truth in pixels. It is clipped at ``CELL``, so positions that are far off give no gradient.
 
     Args:
         carried: what the attentions found in one reference.
         positions: the truth, x and y in pixels, (B, 2, H, W), NaN where there is none.
+
+    Returns:
+        A scalar.
     """
     cells, places = carried.cells, carried.places
     of_cells = _middle(positions, CELL).flatten(2).transpose(1, 2)  # (B, n, 2)
@@ -333,9 +339,9 @@ def matching_loss(carried: Carried, colors: Tensor, shown: Tensor) -> Tensor:
     r"""How unlikely the true colors are, given where the attention looks:
     :math:`-\log \left(\sum_j A_{ij} e^{-\lVert y_i - c_j \rVert / s} + \varepsilon\right)`.
 
-    A is an attention, y the color of cell or place i, c that of j in the reference, s ``SPREAD``. With the small ``ELSEWHERE``
-    for epsilon, colors that the reference does not have cost no more than so much. The mean over cells, plus that over places.
-    Unlike the distance of the mixed color, it does not reward a mixture that is no color of the reference.
+    A is an attention, y the true color of cell or place i, c the color of j in the reference, s is ``SPREAD`` and epsilon is
+    ``ELSEWHERE``. Epsilon bounds the loss of colors that the reference does not have. The loss is the mean over cells plus the
+    mean over places. Unlike a distance from the mixed color, it does not reward a mixture that is no color of the reference.
 
     Args:
         carried: what the attentions found.

@@ -4,10 +4,10 @@ Source: J.-Y. Zhu, T. Park, P. Isola, A. A. Efros, "Unpaired Image-to-Image Tran
 Networks", ICCV 2017. Two generators, from line-art to colors and back, learn from line-art of some frames and the colors of
 others.
 
-The paper learns both directions. Here one of them is known: line-art is a function of the colors, Canny's operator. It gives no
-gradient, so a small network learns to do what it does, from frames and their own lines, and no other loss may change it. With
-``operator_weight`` 0 both are learned, as in the paper; here the two then agreed on a code (compare C. Chu, A. Zhmoginov,
-M. Sandler, "CycleGAN, a Master of Steganography", 2017, arXiv 1712.02950).
+The paper learns both directions. Here one of them is known: Canny's operator turns colors into line-art. The operator has no
+gradient, so a small network learns to imitate it from frames and their own lines; no other loss changes this network. With
+``operator_weight`` 0 both directions are learned, as in the paper. In our runs the two generators then probably agreed on a
+code (compare C. Chu, A. Zhmoginov, M. Sandler, "CycleGAN, a Master of Steganography", 2017, arXiv 1712.02950).
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class CycleGAN(ColorizationModel):
         if adversarial:
             logits = [trainer.frozen(self.discriminator, fake, kind) for kind, (_, fake) in pairs.items()]
             generator_losses["adversarial"] = torch.stack([(one - 1).square().mean() for one in logits]).sum()
-        # there and back again: what it was
+        # cycle consistency: after both directions, the colors and the lines should be what they were
         cycled_colors = trainer.generator(fake_lines, "to_colors")
         generator_losses["cycle_colors"] = F.l1_loss(cycled_colors.float(), colors)
         seen = fake_colors + recipe.noise * torch.randn_like(fake_colors)
@@ -159,7 +159,8 @@ class Generators(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """Are these colors real or fake? With a pool of earlier fakes. Where the way back is learned, the same for lines."""
+    """A PatchGAN that tells real from fake colors, and a pool of earlier fakes; a second pair for lines if ``to_lines`` is
+    learned by the GAN (``operator_weight`` 0)."""
 
     def __init__(self, recipe: CycleRecipe):
         super().__init__()
@@ -182,7 +183,8 @@ class Discriminators(nn.Module):
 class ImagePool(nn.Module):
     """Earlier fakes, so that the discriminator does not forget them (section 4; A. Shrivastava et al., CVPR 2017).
 
-    Checkpoints keep it (of several processes, that of the first). It is no buffer: buffers are made equal in all processes.
+    Checkpoints hold the pool; with several processes, they hold the first process's pool. The pool is not a buffer, because the
+    trainer copies the first process's buffers to all processes.
 
     Args:
         capacity: how many images it holds.
@@ -195,7 +197,8 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def query(self, images: Tensor) -> Tensor:
-        """While the pool fills, ``images`` as they are; then, for every other one, an earlier one, whose place it takes.
+        """While the pool fills, return ``images`` as they are. Then, with probability 1/2 each, replace an image by an earlier
+        one from the pool and put the image in its place.
 
         Args:
             images: shape (B, C, H, W); of the same size every time.

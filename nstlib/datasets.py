@@ -27,16 +27,16 @@ class Frames(Protocol):
 
 
 class CheckedFrames(Dataset[Tensor]):
-    """Frames in single precision, each checked when it is taken.
+    """Frames in single precision. Type and shape of each frame are checked when it is taken; values are not.
 
     Args:
         frames: the dataset.
-        size: shorter side in pixels that all must have; None takes any, but one for all.
-        channels: those that they may have: 3, or 4 for a condition beside RGB (``CachedFrames``, ``nstlib.PairFolder``).
+        size: shorter side in pixels that frames must have; None accepts any size, as long as it is the same for all frames.
+        channels: accepted numbers of channels: 3, or 4 for a condition beside RGB (``CachedFrames``, ``nstlib.PairFolder``).
 
     Raises:
-        ImageError: there are no frames, or the first one is not such a frame; later, when another one is taken that is not. The
-            message says which, and what was expected.
+        ImageError: there are no frames, or the first frame has a wrong type or shape. A later frame with a wrong type or shape
+            raises the same error when it is taken. The message says which frame it is and what was expected.
     """
 
     def __init__(self, frames: Frames, size: int | None = None, channels: Sequence[int] = (3, 4)):
@@ -75,17 +75,18 @@ class CheckedFrames(Dataset[Tensor]):
 
 
 class CachedFrames(Dataset[Tensor]):
-    """Frames kept in memory once they were taken, with their condition: composing and decoding, and finding lines, cost once.
+    """Keep frames and their condition in memory after the first access, so that this work is done only once for each frame.
 
-    A frame of 256 pixels takes 0.26 MB, in 8 bits a value.
+    Values are rounded to 8 bits. A frame of 256 pixels with its condition takes 0.26 MB.
 
     Args:
         frames: a dataset of (3, H, W), RGB in [0, 1]; of pairs of these, (6, H, W); or of pairs with positions, (10, H, W), as
             ``nstlib.AnimePairs`` gives them for training.
-        condition: found of each frame once, and kept as one more channel before its RGB; None leaves that to the training.
+        condition: computed once for each frame, and kept as one more channel before the RGB. Items then have the shape
+            (4, H, W), pairs (8, H, W), pairs with positions (12, H, W). None leaves the condition to the training.
 
     Raises:
-        ImageError: as ``CheckedFrames``, or there is not so much memory.
+        ImageError: as ``CheckedFrames``, or the frames do not fit into memory.
     """
 
     def __init__(self, frames: Frames, condition: Condition | None = None):

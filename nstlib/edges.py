@@ -1,8 +1,8 @@
 """Conditions for colorization: grayscale, Canny, Sobel and XDoG; images in, one-channel conditions out.
 
-One convention for all: images (B, 3, H, W), RGB in [0, 1], become conditions (B, 1, H, W) in [0, 1] that look like ink on
-paper: white is 1, lines are dark. All return tensors on the images' device (Canny's
-hysteresis runs on the CPU); all but Canny are differentiable.
+All operators follow one convention: images (B, 3, H, W), RGB in [0, 1], become conditions (B, 1, H, W) in [0, 1] that look like
+ink on paper: white is 1, lines are dark. Operators return tensors on the images' device (Canny's hysteresis runs on the CPU).
+Canny (also within ``mixed``) and Sobel with a threshold have no gradient; the others are differentiable.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def canny(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2
 def canny_steps(image: Tensor, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> dict[str, Tensor]:
     """What Canny's detector computes on its way from an image to lines.
 
-    Smoothing, Sobel gradient, thinning to the ridges of its magnitude, and hysteresis: of the ridges above ``low``, those
-    that are connected to one above ``high`` are kept. The same steps, border and units as ``skimage.feature.canny``, whose
-    defaults these are. Source: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986.
+    The steps are smoothing, Sobel gradient, non-maximum suppression (only ridges of the gradient's magnitude are kept), and
+    hysteresis (of the ridges above ``low``, those connected to one above ``high`` are kept). Steps, border, units and defaults
+    are those of ``skimage.feature.canny``. Source: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986.
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
@@ -92,9 +92,9 @@ def sobel(image: Tensor, sigma: float = 0.0, threshold: float = 0.0) -> Tensor:
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
-        sigma: standard deviation of a Gaussian before it, in pixels.
-        threshold: above 0, what is steeper becomes black (0) and all else white (1), so that no strength is left, and no
-            gradient either.
+        sigma: standard deviation in pixels of the Gaussian that smooths the luma first; 0 leaves the luma as it is.
+        threshold: if above 0, pixels of a larger magnitude become black (0) and all others white (1). No gradient flows back
+            then.
 
     Returns:
         Shape (B, 1, H, W), in [0, 1]; within 1e-6 of 1 where the image is flat.
@@ -138,7 +138,7 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
         sigma: standard deviation of the narrower Gaussian, in pixels; above 0.
-        k: the wider Gaussian is this many times as wide; 1.6 approximates the Laplacian.
+        k: ratio of the two Gaussians' standard deviations, above 1; 1.6 approximates the Laplacian of a Gaussian.
         p: how much the edges are sharpened; 0 or more.
         epsilon: the level above which paper stays white.
         phi: how steeply it turns to black below; 0 or more.
@@ -163,8 +163,8 @@ def xdog(image: Tensor, sigma: float = 0.8, k: float = 1.6, p: float = 20.0, eps
 
 
 def mixed(image: Tensor) -> Tensor:
-    """Lines of all kinds, to train on: of Canny, Sobel or XDoG. Which of them an image gets is pseudo-random. It follows
-    from its pixels alone, and not from its place in the batch.
+    """Line-art of several kinds, for training: each image gets the lines of Canny, Sobel or XDoG. The choice is pseudo-random;
+    it depends on the image's pixels alone, not on its place in the batch.
 
     Args:
         image: shape (B, 3, H, W), RGB in [0, 1].
@@ -209,7 +209,8 @@ def _gaussian(gray: Tensor, sigma: float, border: str = "constant") -> Tensor:
 
 
 def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
-    """Where the magnitude is no lower than one step up or down the gradient, found between two of the eight neighbors."""
+    """Non-maximum suppression: where the magnitude is no lower than one pixel ahead and one pixel back along the gradient. The
+    magnitudes there are interpolated between two of the eight neighbors."""
     height, width = magnitude.shape[2:]
     padded = F.pad(magnitude, (1, 1, 1, 1))
 
@@ -231,7 +232,7 @@ def _ridges(down: Tensor, right: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
-    """All of ``weak`` that hangs together, over any of the eight neighbors, with some of ``strong``."""
+    """The connected components of ``weak`` (with 8 neighbors) that hold at least one pixel of ``strong``."""
     one_image = np.zeros((3, 3, 3), bool)
     one_image[1] = True  # neighbors within an image, none across the batch
     pieces, count = scipy.ndimage.label(weak[:, 0].cpu().numpy(), one_image)
@@ -241,7 +242,7 @@ def _hysteresis(weak: Tensor, strong: Tensor) -> Tensor:
 
 
 def given(image: Tensor) -> Tensor:
-    """Line-art that is given beside the colors: channels 1 of 4 (``nstlib.PairFolder``).
+    """Line-art that is given beside the colors: the first of four channels (``nstlib.PairFolder``).
 
     Args:
         image: shape (B, 4, H, W): line-art, ink on paper, then RGB; in [0, 1].
@@ -272,7 +273,7 @@ def drawing_to_lines(image: Tensor, size: tuple[int, int] | None = None, thin: b
         thin: whether lines are thinned, as Canny's are, or keep their thickness.
 
     Returns:
-        Shape (1, 1, height, width), values 0 or 1. No gradient flows back. An empty page is white.
+        Shape (1, 1, height, width), on the CPU, values 0 or 1. No gradient flows back. An empty page is white.
 
     Raises:
         ImageError: not such an image.
@@ -386,5 +387,5 @@ class Condition:
         return F.avg_pool2d(F.pad(image, (0, -width % side, 0, -height % side), mode="replicate"), side)
 
     def config(self) -> dict[str, object]:
-        """What ``Condition(**config)`` makes it again from."""
+        """The arguments with which ``Condition(**config)`` makes the same condition."""
         return {"operator": self.operator, "supersample": self.supersample, **self.settings}

@@ -1,8 +1,8 @@
 """Style transfer in one pass: a network learns one painting, and then paints any photograph in a fraction of a second.
 
-``StyleTransfer`` searches the pixels of one image, anew for each. Here a network learns, from many photographs and the same
-losses, to give what the search would find. Source: J. Johnson, A. Alahi, L. Fei-Fei, "Perceptual Losses for Real-Time Style
-Transfer and Super-Resolution", ECCV 2016.
+``StyleTransfer`` optimizes the pixels of one image and begins anew for each image. Here a network is trained, on many photos
+and with the same kind of losses; afterward, one forward pass replaces the optimization. Source: J. Johnson, A. Alahi, L.
+Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RandomCrops(Dataset[Tensor]):
         seed: of the choice.
 
     Raises:
-        ValueError: no picture, or a size or length below 1.
+        ValueError: there is no picture, ``size`` is below 16, ``length`` is below 1, or ``seed`` is negative.
         ImageError: a picture cannot be read.
     """
 
@@ -222,7 +222,8 @@ class FastStyle:
             image: a path, bytes, a PIL image, or a tensor (1, 3, H, W), RGB in [0, 1].
 
         Returns:
-            The same shape, RGB in [0, 1]. Strokes are as large, in pixels, as in training: a larger picture has finer ones.
+            Shape (1, 3, H, W), the picture's size, RGB in [0, 1], on the CPU. Strokes have the same size in pixels as in
+            training, so in a larger picture they look finer.
 
         Raises:
             ImageError: it cannot be read.
@@ -266,8 +267,8 @@ class FastStyle:
 
 
 def relative_loss(style: Tensor) -> PerceptualLoss:
-    """A perceptual loss of the layers of Johnson et al., relative to a painting: its style loss is 1 where there are no
-    features, its content loss where features are as far off as the painting's are strong.
+    """A perceptual loss of the layers of Johnson et al., relative to a painting. The style loss is 1 if all features are zero.
+    The content loss is 1 if the mean squared error of the features equals the mean square of the painting's features.
 
     Args:
         style: the painting, shape (1, 3, H, W), RGB in [0, 1].

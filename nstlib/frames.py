@@ -120,10 +120,10 @@ class FrameFolder(_StoredFrames):
 class VideoFrames(_StoredFrames):
     """The frames of a video (mp4, mkv, webm, avi, ...): shape (3, size, size), RGB, in [0, 1].
 
-    A frame is the middle square of the picture, resized with an antialiased filter. Of frames that hardly differ (less than
-    ``DUPLICATE`` from the last one kept) one is kept. Scenes are divided where neighbors differ by ``CUT`` or more; whole
-    scenes, spread over the video, are set aside for the test. Where they do not add up to about ``test_share``, as in a video
-    of a single scene, the end is the test, and the ``GAP`` frames before it are in neither split. Training frames that are
+    A frame is the middle square of the picture, resized with an antialiased filter. A frame that differs by less than
+    ``DUPLICATE`` from the last one kept is dropped. Scenes are divided where neighbors differ by ``CUT`` or more; whole
+    scenes, spread over the video, are the test split. If they cannot add up to about ``test_share``, as in a video of a single
+    scene, the end is the test split, and the ``GAP`` frames before it are in neither split. Training frames that are
     near-duplicates of a test frame are dropped: a show repeats its shots. All is decoded when the video is opened, and kept
     in memory, 0.2 MB a frame of 256 pixels.
 
@@ -205,19 +205,20 @@ class PairFolder(Dataset[Tensor]):
 def split_scenes(thumbnails: Tensor, test_share: float) -> dict[str, list[list[int]]]:
     """Share out frames between training and test, scene by scene.
 
-    Walking through the scenes, one goes to the test whenever that brings its share nearer to ``test_share``. If either side
-    ends up with less than half of what it should have, the last frames are the test instead, after a gap of ``GAP`` frames.
+    Scenes are taken in order. A scene goes to the test split if that brings the test split's share so far nearer to
+    ``test_share``. If either split ends up with less than half of its due share, the last frames are the test split instead,
+    after a gap of ``GAP`` frames.
 
     Args:
         thumbnails: shape (N, ...), in [0, 1], in the order of the frames.
-        test_share: about which part of the frames is for the test.
+        test_share: approximate share of the frames in the test split.
 
     Returns:
-        For "train" and "test" the indices of the frames of each scene. Training scenes lack what is nearer to a test frame
-        than ``DUPLICATE``.
+        For "train" and "test" the indices of the frames of each scene. Training frames nearer than ``DUPLICATE`` to a test
+        frame are left out.
 
     Raises:
-        ImageError: there are too few frames.
+        ImageError: there are too few frames, or every training frame is a near-duplicate of a test frame.
     """
     pixels = thumbnails.flatten(1)
     total = len(pixels)

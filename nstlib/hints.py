@@ -70,11 +70,12 @@ def spread(centers: Tensor, colors: Tensor) -> Tensor:
 
 
 def random_hints(colors: Tensor, hinted: float) -> Tensor:
-    """Dabs as a user might put them: 1 to ``MOST_DABS`` of the true colors at random places.
+    """Dabs as a user might put them: true colors at random places. The expected number of dabs is drawn log-uniformly from 1 to
+    ``MOST_DABS`` for each image; by chance an image may get none.
 
     Args:
         colors: the truth, shape (B, 3, H, W), scaled CIELAB.
-        hinted: share of the images that have any.
+        hinted: probability that an image gets dabs.
 
     Returns:
         Shape (B, 4, H, W).

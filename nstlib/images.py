@@ -219,10 +219,13 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
 
     Args:
         image: shape (B, C, H, W), values in [0, 1].
-        size: length of the longer side, which keeps the shape; or exactly (height, width).
+        size: length of the longer side, which keeps the aspect ratio; or exactly (height, width).
+
+    Returns:
+        Shape (B, C, height, width), clipped to [0, 1].
 
     Raises:
-        ImageError: ``size`` is not positive, or the shorter side would be under 2 pixels.
+        ImageError: ``size`` is not in whole pixels, a side would be under 2 pixels, or the result over 100 million pixels.
     """
     height, width = image.shape[2:]
     if _is_whole(size):

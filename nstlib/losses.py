@@ -1,8 +1,9 @@
 """The poster's losses as pure functions: Eq. (1)-(3) on features, Eq. (4) and (5) on a discriminator's logits.
 
-Every function is differentiable and returns a scalar tensor (``gram_matrix`` a matrix per image). Features are what
-``nstlib.FeatureExtractor`` returns: tensors of shape (B, N, H, W), N filters over M = H * W positions. Formulas (1) to (3)
-speak of one image; for a batch the losses are summed over it. Logits may have any shape; (4) and (5) are means over them.
+Every function is differentiable. Losses are scalar tensors. For each image, ``feature_mean`` returns a vector, and
+``gram_matrix``, ``feature_covariance`` and ``matrix_root`` return a matrix. Features are what ``nstlib.FeatureExtractor``
+returns: tensors of shape (B, N, H, W), N filters over M = H * W positions. Equations (1) to (3) are for one image; over a batch
+these losses are summed. Logits may have any shape; (4) and (5) are means over them.
 
 Source: Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; Goodfellow et al.,
 "Generative Adversarial Nets", NeurIPS 2014; the poster.
@@ -69,10 +70,10 @@ def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
-    r"""Poster Eq. (2), corrected: :math:`E_l = \frac{1}{4 N^2} \sum_{ij} (G_{ij} - A_{ij})^2`.
+    r"""Poster Eq. (2), with squares: :math:`E_l = \frac{1}{4 N^2} \sum_{ij} (G_{ij} - A_{ij})^2`.
 
-    The poster prints :math:`\frac{1}{4NM} \sum (G - A)`, without squares. That is a misprint: it is no distance (it falls
-    below zero, and is least where no filter fires), while the poster's own text says "euclidean distance". Gatys et al.
+    In our text of the poster it is :math:`\frac{1}{4NM} \sum (G - A)`, without squares. That is no distance (it falls below
+    zero, and is least where no filter fires), while the same text says "euclidean distance". Gatys et al.
     (their Eq. 4) have :math:`\frac{1}{4 N^2 M^2} \sum (G - A)^2`; the :math:`1/M^2` is already in our Gram matrices.
 
     Args:
@@ -125,10 +126,10 @@ def wasserstein_loss(mean: Tensor, covariance: Tensor, target_mean: Tensor, targ
     2-Wasserstein distance, :math:`|\mu - \hat\mu|^2 + \mathrm{tr}(\Sigma + \hat\Sigma - 2 (\hat\Sigma^{1/2} \Sigma
     \hat\Sigma^{1/2})^{1/2})`.
 
-    It is the least mean squared length by which features must be moved to get the other mean and covariance. It grows with the
-    square of the activations; Eq. (2), whose Gram matrices hold squares already, grows with the fourth power, so that it sees
-    the strong filters and hardly the weak ones. Not in the poster. Sources: D. C. Dowson, B. V. Landau, "The Fréchet distance
-    between multivariate normal distributions", Journal of Multivariate Analysis 1982; K. Crowson's style transfer
+    It is the least mean squared distance by which features must be moved to get the other mean and covariance. It grows with
+    the square of the activations. Eq. (2) grows with the fourth power, because its Gram matrices already hold squares; so it
+    sees the strong filters and hardly the weak ones. Not in the poster. Sources: D. C. Dowson, B. V. Landau, "The Fréchet
+    distance between multivariate normal distributions", Journal of Multivariate Analysis 1982; K. Crowson's style transfer
     (github.com/crowsonkb/style-transfer-pytorch) uses it in this place.
 
     Args:
@@ -232,9 +233,9 @@ def image_gradient_loss(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def color_loss(fake: Tensor, real: Tensor, side: int = 2) -> Tensor:
-    r"""L1 distance of means over squares of ``side`` x ``side`` pixels: colors on the whole, and no pixel held to its value.
+    r"""L1 distance of means over squares of ``side`` x ``side`` pixels: it compares mean colors, not single pixels.
 
-    Not in the poster. It stands beside a perceptual loss, which says little about colors.
+    Not in the poster. Use it beside a perceptual loss, which says little about colors.
 
     Args:
         fake, real: shape (B, C, H, W), any range. A last row or column that fills no square is left out.

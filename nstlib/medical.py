@@ -93,7 +93,7 @@ def columns(name: str, split: str, size: int) -> tuple[int, int]:
 
 @cache
 def picture(name: str) -> Tensor:
-    """The image, (3, H, W), RGB in [0, 1], 512 pixels wide (the retina at 706): at that scale a patch shows something."""
+    """The image, (3, H, W), RGB in [0, 1], 512 pixels wide (the retina 705): at that scale a patch shows structures."""
     import skimage.data
 
     pixels = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)[None].float() / 255

@@ -82,8 +82,9 @@ def edge_agreement(pred: Tensor, target: Tensor, sigma: float = 1.0) -> dict[str
     """Do Canny's lines of the prediction lie where the target's do, on the very pixel?
 
     Precision: the share of the prediction's lines that lie on the target's; recall: the share of the target's that the
-    prediction has; F1, their harmonic mean. The evaluation of contours (D. Martin, C. Fowlkes, J. Malik, PAMI 2004) lets a line
-    be off by a little; in frames of 64 pixels, crowded with lines, even a mirrored frame would then agree to 0.7.
+    prediction has; F1, their harmonic mean. The usual evaluation of contours (D. Martin, C. Fowlkes, J. Malik, PAMI 2004)
+    tolerates small shifts. We do not: frames of 64 pixels are crowded with lines, so with this tolerance even a mirrored frame
+    would reach 0.7.
 
     Args:
         pred, target: shape (B, 3, H, W), RGB in [0, 1].

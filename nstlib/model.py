@@ -47,8 +47,8 @@ class ColorizationModel(ABC):
 
     Attributes:
         history: one entry an epoch, of the last training.
-        ink: the mean darkness of the conditions that it was trained on, least and most of some frames; None if untrained.
-        collapse: the discriminator's loss when it is never wrong, and when it is nearly always wrong.
+        ink: least and greatest mean darkness of the conditions of some training frames; None if untrained.
+        collapse: bounds on the discriminator's loss; training warns below (never wrong) and above (nearly always wrong).
 
     Raises:
         ValueError: an argument is none of these.
@@ -99,7 +99,7 @@ class ColorizationModel(ABC):
 
     @property
     def frame_channels(self) -> tuple[int, ...]:
-        """That the frames it trains on may have: RGB, or a condition beside RGB."""
+        """Numbers of channels that training frames may have: 3 for RGB, 4 for a condition beside RGB."""
         return (4,) if self.condition.operator == "given" else (3, 4)
 
     def target(self, frames: Tensor) -> Tensor:
@@ -117,18 +117,19 @@ class ColorizationModel(ABC):
 
     @torch.no_grad()
     def colorize(self, condition: Tensor) -> Tensor:
-        """Color.
+        """Color conditions.
 
-        The network sees the condition with its shorter side at ``size`` pixels, as in training. Its colors are brought back to
-        the condition's own size: from line-art by interpolation, from grayscale by ``nstlib.upsampling.guided_upsample``.
-        (At the lines' own size the network does worse: accuracy 0.32 in place of 0.38 at 384 pixels, 0.17 in place of 0.38 at
-        512. It knows its show at the size that it was trained on.)
+        The network sees the condition with its shorter side at ``size`` pixels, as in training. Its output is then resized to
+        the condition's size: from line-art by interpolation, from grayscale by ``nstlib.upsampling.guided_upsample``. (Line-art
+        at its own size is worse, because the network was trained at one size: at 384 pixels the accuracy is 0.32 instead of
+        0.38, at 512 pixels 0.17 instead of 0.38.)
 
         Args:
             condition: shape (B, 1, H, W) in [0, 1], of any size, ink on paper, as the operators in ``nstlib.edges`` give it.
 
         Returns:
-            Shape (B, 3, H, W), RGB in [0, 1]: at the trained size what the network gives; at others, grayscale is its luma.
+            Shape (B, 3, H, W), RGB in [0, 1]: at the trained size, the network's output. At another size, a grayscale
+            condition is the luma of the result.
 
         Raises:
             ImageError: not such a condition.
@@ -155,10 +156,10 @@ class ColorizationModel(ABC):
         return scaled_lab_to_rgb(fake).clamp(0, 1).contiguous()
 
     def _warn_of_ink(self, condition: Tensor) -> None:
-        """Line-art far darker or lighter than any that it was trained on comes out in the wrong colors.
+        """Warn of line-art that is far darker or lighter than in training: its colors come out wrong.
 
         Warns:
-            RuntimeWarning: the ink is less than a third of the least, or more than three times the most.
+            RuntimeWarning: the ink is less than a third of the least in training, more than three times the most, or over 0.9.
         """
         if self.ink is None or self.condition.operator == "grayscale":
             return
@@ -264,6 +265,10 @@ class ColorizationModel(ABC):
         Returns:
             "condition", shape (N, 1, H, W); "truth" and "colorized", (N, 3, H, W), RGB; all in [0, 1]; "accuracy"
             (t = 2), (N,).
+
+        Raises:
+            ImageError: an item is not a valid frame.
+            ValueError: ``indices`` is empty.
         """
         if not len(indices):
             raise ValueError("indices are empty: there is nothing to compare")

@@ -132,8 +132,8 @@ class PatchGAN(nn.Module):
         in_channels: of all inputs together.
         halvings: convolutions of stride 2; one of stride 1 and the logits' own come after them.
         norm: "batch", or "spectral" (T. Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018)
-            of every convolution and no batch norm. Real and fake images are normalized apart, and batch norm then hides much
-            of what tells them apart.
+            of every convolution and no batch norm. Batch norm normalizes real and fake batches separately, which hides much of
+            the difference between them.
         fold: squares of so many pixels a side become channels first, as in ``UNet``.
 
     Raises:

@@ -112,7 +112,7 @@ def _part(features: Tensor, window: Sequence[slice], stride: int) -> Tensor:
 
 
 def _blend(moments: Sequence[Mapping[str, list[Tensor]]], shares: Sequence[float]) -> dict[str, list[Tensor]]:
-    """What is matched of several styles, by layer: as if their positions were thrown together, in these shares."""
+    """The moments of a blend of styles, by layer: means of the styles' moments, weighted by ``shares``."""
 
     def mixed(same: Sequence[Tensor]) -> Tensor:
         return sum((share * moment for share, moment in zip(shares, same, strict=True)), start=torch.zeros(()))
@@ -143,8 +143,8 @@ class StyleObjective:
     >>> losses = objective(image)
     >>> losses["total"].backward()
 
-    Images larger than a tile are worked on tile by tile: the same losses and gradients, in less memory and about half as much
-    time again.
+    Images larger than a tile are computed tile by tile. Losses and gradients are those of the whole image. This needs less
+    memory, and about twice the time for each pixel.
 
     Args:
         extractor: gives the features of ``weights.layers``.
@@ -204,8 +204,8 @@ class StyleObjective:
             image: shape (1, 3, H, W), RGB in [0, 1].
 
         Returns:
-            Scalars: "content", "style" and "tv", relative and not yet weighted; "total", their weighted sum, which leads back
-            to the image.
+            Scalars, not yet weighted: "content" and "style", relative, and "tv", a mean over the image's values; "total", their
+            weighted sum. Call ``backward`` on "total" only.
         """
         weights = self.weights
         if len(self.tiles) == 1:
@@ -221,8 +221,8 @@ class StyleObjective:
     def _in_tiles(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Content loss, style loss, and the gradient of their weighted sum.
 
-        What is matched are means over positions, so a first pass over the tiles finds them for the whole image, and with them
-        the style loss's gradient in them. A second pass leads it back to the pixels.
+        The moments are means over positions. A first pass over the tiles adds them up for the whole image, and then gives the
+        style loss and its gradient with respect to the moments. A second pass backpropagates this gradient to the pixels.
         """
         content, moments = image.new_zeros(()), Moments()
         with torch.no_grad():

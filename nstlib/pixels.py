@@ -15,7 +15,7 @@ HISTORY = 20  # gradients that L-BFGS remembers; 60 gained nothing
 MEMORY = 1.2e9  # bytes that it may take for them; at 4096 x 3072 pixels that is three
 OUT_OF_RANGE = 2.6e4  # weight of the mean squared distance by which pixels leave [0, 1]
 DIVERGED = 100.0  # times the first loss
-LEAST = 0.01  # what a first loss counts as, at least: from a perfect picture, any step is away
+LEAST = 0.01  # a smaller first loss counts as this: at a perfect start, every step increases the loss
 
 
 class TransferError(RuntimeError):
@@ -23,7 +23,7 @@ class TransferError(RuntimeError):
 
 
 class DivergenceError(TransferError):
-    """The loss is not finite any more, or has grown beyond all bounds. ``StyleTransfer.best`` keeps the best image so far."""
+    """The loss is not finite or, with Adam, over 100 times the first. ``StyleTransfer.best`` keeps the best image so far."""
 
 
 def clip(pixels: Tensor) -> Tensor:
@@ -34,18 +34,18 @@ def clip(pixels: Tensor) -> Tensor:
 class PixelOptimizer:
     """An image whose pixels are optimized.
 
-    The loss is that of the image as it can be shown, clipped to [0, 1]. Clipping has the gradient 1 from 0 to 1, ends included,
-    so that black and white pixels are painted, too; it has none outside, where a penalty brings strays back. (The gradient of
-    ``torch.clamp`` at the ends is 1 or 0, by the version of PyTorch.)
+    The loss is computed on the image clipped to [0, 1], as it can be shown. The gradient of this clipping is 1 in [0, 1], ends
+    included, so that black and white pixels can change, too. Outside, it is 0; a penalty brings those pixels back. (The
+    gradient of ``torch.clamp`` at the ends is 1 or 0, depending on the version of PyTorch.)
 
     Args:
-        objective: an image (1, 3, H, W) in, named losses out; "total" is what is minimized.
+        objective: takes an image (1, 3, H, W) and returns named losses; "total" is minimized.
         start: shape (1, 3, H, W), RGB in [0, 1].
         method: "lbfgs" (with a strong-Wolfe line search) or "adam".
 
     Attributes:
         pixels: the leaf tensor, in units of ``unit``.
-        unit: how much of RGB 1 in ``pixels`` is.
+        unit: the RGB value that 1 in ``pixels`` stands for.
         value: "total" plus the penalty, at the last evaluation.
         gradient: of ``value`` with respect to ``pixels``.
         losses: named losses of ``image``, as floats.
@@ -79,8 +79,8 @@ class PixelOptimizer:
     def restart(self) -> None:
         """Begin anew from the pixels as they are: a new objective, or new weights.
 
-        ``best`` begins anew, for losses of other objectives cannot be compared; so does L-BFGS, whose memory is of the old
-        loss. Adam's running means stay.
+        ``best`` begins anew, because losses of different objectives cannot be compared. L-BFGS begins anew, because its memory
+        belongs to the old loss. Adam keeps its running means.
         """
         if self.method == "lbfgs":
             self._optimizer = self._new_optimizer()
@@ -92,7 +92,7 @@ class PixelOptimizer:
         """Take one step.
 
         Returns:
-            ``losses``. Adam's are of the image that it stepped from; those of L-BFGS are of the image that it arrived at.
+            ``losses``: with Adam those before the step, with L-BFGS those after it.
 
         Raises:
             DivergenceError: the loss is not finite or, with Adam, which has no line search to prevent it, a hundred times the

@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 def sample(images: Tensor, positions: Tensor, beyond: str = "border") -> Tensor:
-    """Pixels of images (B, C, H', W') at positions between the pixels, bilinear.
+    """Sample images (B, C, H', W') at positions between their pixels, with bilinear interpolation.
 
     Args:
-        positions: x and y in pixels, from the upper left corner, shape (B, 2, H, W); a pixel's middle is at 0.5.
+        positions: x and y in pixels, from the upper left corner, shape (B, 2, H, W); the first pixel's middle is at 0.5.
         beyond: what lies outside: "border", the nearest pixel, or "reflection", the picture mirrored.
+
+    Returns:
+        Shape (B, C, H, W), float32.
     """
     grid = positions * positions.new_tensor([2 / images.shape[3], 2 / images.shape[2]])[:, None, None] - 1
     return F.grid_sample(images.float(), grid.permute(0, 2, 3, 1), padding_mode=beyond, align_corners=False)

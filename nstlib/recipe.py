@@ -83,8 +83,8 @@ class AdversarialRecipe(UNetRecipe):
 
     discriminator_lr: float = 3e-5
     discriminator_halvings: int = 3  # 1, 2, 3 see patches of 16, 34, 70 pixels, times the discriminator's fold
-    generator_steps: int = 2  # to one discriminator step
-    adversarial_every: int = 1  # the GAN's part of a step, both networks', is taken once in so many steps
+    generator_steps: int = 2  # adversarial steps of the generator for each step of the discriminator
+    adversarial_every: int = 1  # adversarial losses are computed only once in this many steps
     adversarial_weight: float = 1.0  # at 0 there is no discriminator
 
     def __post_init__(self) -> None:
@@ -100,13 +100,13 @@ class AdversarialRecipe(UNetRecipe):
 
 @dataclass(frozen=True)
 class LaptopRecipe(AdversarialRecipe):
-    """What two CPU cores can do in 20 minutes; each departure from the poster's with its reason."""
+    """The recipe for 20 minutes on two CPU cores. The comments give the reason for each departure from the poster's recipe."""
 
-    batch_size: int = 8  # twice the steps for the same work: 0.52 instead of 0.48 in a trial of 9,600 frames
+    batch_size: int = 8  # twice the steps for the same work: accuracy 0.52 instead of 0.48 in a trial of 9,600 frames
     width: int = 32  # a quarter of the work
     fold: int = 4  # 256 pixels at little more than the price of 64
-    output_gain: float = 0.1  # tanh begins far from its ends, where it learns nothing
-    discriminator_halvings: int = 2  # at fold 2 patches of 68 pixels, the poster's 70
+    output_gain: float = 0.1  # tanh begins far from saturation, where its gradient vanishes
+    discriminator_halvings: int = 2  # with fold 2, patches of 68 pixels; the poster's have 70
     adversarial_every: int = 8  # most of the discriminator's work saved, for the same accuracy in a trial
     generator_steps: int = 1  # instead, the discriminator steps less often (adversarial_every)
     generator_lr: float = 3e-3  # batch norm bears it, and with the schedule below it learns faster; at 5e-3 a run lost its way

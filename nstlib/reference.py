@@ -1,11 +1,11 @@
 """A colorizer that is shown colors: key frames of the same scene, which are colored already, or a few dabs of paint.
 
-A colorizer learns the colors of one show. This one learns where to look them up, so that it can color a place and a character
-that it never saw. Where the poster's authors went next: H. Thasarathan, K. Nazeri, M. Ebrahimi, "Automatic Temporally Coherent
-Video Colorization", 2019, arXiv 1904.09527 (TCVC), which is shown the frame before.
+A ``Colorizer`` learns the colors of one show. This one learns where to look colors up, so it can color places and characters
+that it never saw. The poster's authors also went this way: H. Thasarathan, K. Nazeri, M. Ebrahimi, "Automatic Temporally
+Coherent Video Colorization", 2019, arXiv 1904.09527 (TCVC); their network is given the previous frame.
 
-A training that kept the show's colors would learn them by heart. So both frames of a pair are recolored alike, at random
-(``recolor``), and the reference alone tells how.
+Trained on the show's own colors, the network would memorize them. So both frames of a pair are recolored in the same random way
+(``recolor``), and only the reference shows the new colors.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from nstlib.training import Trainer
 class ReferenceNetwork(nn.Module):
     """Generator: carry the colors of references over, lay the hints on them, and correct what comes out.
 
-    The U-Net predicts a residual, and pixel by pixel how much of it counts. A network that painted the frame anew would blur
-    what is right already: in a trial on unseen scenes, 0.26 of the carried colors were right at t = 2, and 0.15 of those
-    painted from them.
+    The U-Net predicts a residual, and for each pixel how much of the residual counts. A network that painted the frame from
+    scratch would blur colors that are right already: in a trial on unseen scenes, the accuracy (t = 2) of the carried colors
+    was 0.26, and that of a frame painted from them 0.15.
 
     Args:
         size, width, output_gain, fold, widest: of the U-Net, as in ``nstlib.networks.UNet``.
@@ -69,7 +69,8 @@ class ReferenceNetwork(nn.Module):
             hints: known colors, shape (B, 4, H, W).
 
         Returns:
-            Scaled CIELAB, (B, 3, H, W); and what the references give, of the frame padded to multiples of ``CELL``.
+            Scaled CIELAB, (B, 3, H, W); and what the references give, for the frame padded to multiples of ``CELL``, or None
+            if there are no references.
         """
         height, width = condition.shape[2:]
         padded, hints = pad(condition, CELL), pad(hints, CELL)
@@ -98,7 +99,8 @@ def _shown_on_gray(seen: Tensor) -> Tensor:
 def recolor(colors: Tensor, kept: float, lightness: bool) -> Tensor:
     """Recolor the images of each group alike: a random smooth map of colors to colors.
 
-    a and b are turned and stretched about gray; then they and, if wanted, L get two random waves of L, a and b.
+    The plane of a and b is rotated and scaled about gray. Then two random sine waves, functions of L, a and b, are added to a
+    and b, and to L if ``lightness`` is True.
 
     Args:
         colors: groups of n images, shape (B, n, 3, H, W), scaled CIELAB.
@@ -146,10 +148,10 @@ def bounded_l1(fake: Tensor, real: Tensor, most: float = 0.1) -> Tensor:
     r"""Mean over pixels of :math:`m e / (e + m)`, e the mean of a pixel's absolute differences: like L1 where e is small, and
     never more than m.
 
-    L1 asks for the median of the colors that a pixel may have, so a network moves away from a color that it carried over and
-    that is probably right. Here what is wrong anyway costs hardly more the farther off it is. In a trial on unseen scenes with
-    L1, 0.34 of the carried colors were right (t = 2), and 0.29 of those that the U-Net had corrected. A form of the robust
-    error function of S. Geman and D. McClure, 1987.
+    L1 is minimal at the median of the colors that a pixel may have, so it moves the network away from a carried color that is
+    probably right. This loss hardly grows once a color is far off. In a trial on unseen scenes with L1, the accuracy (t = 2) of
+    the carried colors was 0.34, and after the U-Net's correction 0.29. The loss is a form of the robust error function of S.
+    Geman and D. McClure, 1987.
 
     Args:
         fake, real: shape (B, 3, H, W), scaled CIELAB.

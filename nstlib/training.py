@@ -75,8 +75,8 @@ class Trainer:
 
     Args:
         model: what is trained.
-        frames: a dataset of (3, H, W), RGB in [0, 1], all of one size, the model's ``frame_size``. It is gone through in random
-            order, again and again if it is shorter than the run.
+        frames: a dataset of (3, H, W), RGB in [0, 1], all of one size; the shorter side is the model's ``frame_size``. The
+            trainer takes them in random order, again and again (each time in a new order) if the run needs more.
         frames_per_epoch: rounded to whole batches; default all of ``frames``.
         validation: frames on which accuracy is measured after every epoch.
         folder: holds ``checkpoint.pt``, written after every epoch; ``log.csv``; and ``samples/``, the first validation frames
@@ -93,8 +93,9 @@ class Trainer:
     CPU version).
 
     Raises:
-        ImageError: no frames, or frames that are none or of another size.
-        ModelError: batches that cannot be shared out evenly among the processes.
+        ImageError: there are no frames, the first one is not a valid frame, or it has another size.
+        ModelError: a batch cannot be shared out evenly among the processes.
+        ValueError: ``frames_per_epoch`` is not a whole number of at least 1.
 
     Warns:
         RuntimeWarning: the frames are gray.
@@ -142,7 +143,7 @@ class Trainer:
     # -- what a model's training_step uses, beside ``generator`` and ``discriminator`` --
 
     def turn(self, every: int) -> bool:
-        """Whether now is the turn of what is done once in ``every`` steps."""
+        """Whether something that happens once in ``every`` steps is due in this step."""
         return self.step % every == 0
 
     def frozen(self, network: nn.Module, *inputs: Any) -> Tensor:
@@ -267,7 +268,7 @@ class Trainer:
     # -- to go on after an interruption --
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on. Random numbers follow from the seed and the step, so no generator's state is kept."""
+        """All that is needed to go on. Random numbers follow from seed, epoch and step, so no generator's state is kept."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts()}
         return {**parts, "step": self.step, "steps": self.total_steps, "history": self.model.history, "run": self._run()}
 

@@ -59,8 +59,8 @@ class StyleTransfer:
         content_layers, style_layers: layer name -> weight; only their proportions count.
         style_blend: proportions of several styles, one number each; equal if None.
         masks: one per style, of any size: 1 (white) where that style is painted on the content image. Paths, PIL images, NumPy
-            arrays (H, W), or tensors (H, W) or (1, 1, H, W) in [0, 1]. Style statistics are then taken within
-            each mask, and pixels under no mask get no style. Not together with ``style_blend``.
+            arrays (H, W), or tensors (H, W) or (1, 1, H, W) in [0, 1]. The picture's statistics are then taken within each
+            mask; those of a style image are of the whole image. Pixels under no mask get no style. Not with ``style_blend``.
         style_scale: size of the style's strokes: the style image is matched at this many times ``size``.
         size: longer side of the result in pixels.
         steps: optimization steps in all, shared equally among the scales.
@@ -325,6 +325,9 @@ def stylize(
         checkpoint: a file that holds the state, written every ten seconds and at the end. If it is there at the start, the
             transfer goes on from it, and ends in the same image as one that was never interrupted.
         progress: show a progress bar.
+
+    Returns:
+        A ``TransferResult``.
 
     Raises:
         As ``StyleTransfer``; TransferError: ``checkpoint`` cannot be read, is of another transfer, or lies in a folder that

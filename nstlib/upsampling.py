@@ -14,12 +14,12 @@ EPSILON = 0.02**2  # where gray varies less than by 0.02, it says little about c
 def guided_upsample(colors: Tensor, gray: Tensor) -> Tensor:
     """Colors at the size of a gray picture, whose luma (BT.709) is that picture.
 
-    In every window of 3 x 3 pixels of the small picture, linear regression tells how chroma c, the colors less their luma,
-    goes with gray g: slope = cov(c, g) / (var(g) + ``EPSILON``). With S the mean slope of the windows around a pixel,
+    In every window of 3 x 3 pixels of the small picture, a linear regression predicts the chroma c (the colors minus their
+    luma) from the gray g: slope = cov(c, g) / (var(g) + ``EPSILON``). S is the mean slope of the windows around a pixel. Then
 
         result = gray + up(c) + up(S) (gray - up(g))
 
-    up being an interpolation: c bicubic, S bilinear. Source of slope and S: K. He, J. Sun, "Fast Guided Filter", arXiv
+    where up interpolates: c and g bicubically, S bilinearly. Source of slope and S: K. He, J. Sun, "Fast Guided Filter", arXiv
     1505.00996, 2015. Departure: their result, up(S) gray + up(mean offset), is smoother than c even at the same size, where
     ours is gray + c. Anime frames brought from 256 to 512 pixels have 97% of their colors right (``color_accuracy``, t = 2),
     93% by bicubic interpolation alone, 90% by the original; larger windows, and a and b of CIELAB for c, are no better.

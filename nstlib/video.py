@@ -89,12 +89,12 @@ def convert_video(
     recurrent: bool = False,
     progress: bool = True,
 ) -> None:
-    """Write a video whose pictures are ``convert`` of those of another, with the sound of the other.
+    """Apply ``convert`` to every frame of a video and write the result as another video, with the same sound.
 
-    Frames are read, converted and written one by one, so a video may be long. Every ten seconds of it are a file in a hidden
-    folder beside ``target``. After an interruption, the same call goes on with the first file that is missing. Files of another
-    source, or of a ``convert`` that gives another first picture, are made anew. At the end, the files are joined to ``target``,
-    and the folder goes away.
+    Frames are read, converted and written one by one, so a video may be long. Every ten seconds of the result become a file in
+    a hidden folder beside ``target``. After an interruption, the same call goes on with the first missing file. If ``source``
+    or the first converted frame has changed, all files are made anew. At the end, the files are joined to ``target`` and the
+    folder is removed.
 
     >>> colorizer = Colorizer.load(asset_path("colorizer-grayscale"))
     >>> convert_video("clip.mp4", "colorized.mp4", colorizer.colorize_image)

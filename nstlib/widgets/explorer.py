@@ -14,12 +14,12 @@ from nstlib.widgets.base import Lab, picture, reporting, row, slider
 class Explorer(Lab):
     """Sliders, and a picture that is drawn again whenever one of them moves.
 
-    >>> Explorer(lambda sigma: canny(frame, sigma).expand(-1, 3, -1, -1), alt="Canny's lines", sigma=(1, 0, 4))
+    >>> Explorer(lambda sigma: canny(frame, sigma).expand(-1, 3, -1, -1), alt="Canny's lines", sigma=(1.0, 0.0, 4.0))
 
     Args:
         draw: takes the sliders' values by name and gives an image, (1, 3, H, W), RGB in [0, 1].
         alt: what the picture shows, for those who cannot see it.
-        sliders: name -> (value at the start, least, most).
+        sliders: name -> (value at the start, least, most). Three whole numbers (``int``) make a slider of whole numbers.
 
     Raises:
         ValueError: no slider, or a value at the start that is not between least and most.
@@ -34,7 +34,9 @@ class Explorer(Lab):
         for name, (value, least, most) in sliders.items():
             if not least <= value <= most:
                 raise ValueError(f"{name} starts at {value:g}, which is not between {least:g} and {most:g}")
-            self.sliders[name] = slider(widgets.FloatSlider, name, value=value, min=least, max=most, step=(most - least) / 100)
+            whole = all(isinstance(number, int) for number in (value, least, most))
+            kind, step = (widgets.IntSlider, 1) if whole else (widgets.FloatSlider, (most - least) / 100)
+            self.sliders[name] = slider(kind, name, value=value, min=least, max=most, step=step)
             self.sliders[name].observe(self._on_slider, "value")
         self.picture = widgets.HTML(layout={"width": "48%"})
         self.children = (row(self.picture, widgets.VBox(list(self.sliders.values()))), self.message)

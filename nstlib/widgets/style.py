@@ -42,13 +42,13 @@ COLAB = "pictures painted in the background do not show on Colab; this button pa
 class StyleLab(Lab):
     """A style transfer to be steered while it paints: content, picture and style side by side, sliders below.
 
-    Moving a slider bends the picture from where it is. It is painted coarse first, then finer, then for as long as one
-    likes. One lab paints at a time: opening another one, or this one again, ends the thread of the one before.
+    When a slider moves, painting goes on from the current picture with the new weights. The picture is painted coarse first,
+    then finer, then at full size until it is paused. One lab paints at a time: opening a lab ends the thread of the lab before.
 
     Args:
         content, style: paths, bytes, PIL images, or tensors (1, 3, H, W), RGB in [0, 1].
         size: longer side of the painting in pixels.
-        steps: until it has that size.
+        steps: shared equally among the scales, coarse to fine; after them, painting goes on at full size.
         steps_per_press: steps that the button of that name takes.
 
     Attributes:
@@ -123,7 +123,7 @@ class StyleLab(Lab):
     # what a user does
 
     def start(self, steps: int | None = None) -> None:
-        """Paint ``steps`` more steps, or until paused; in the background, but on Colab."""
+        """Paint ``steps`` more steps in the background, or until paused if None. On Colab, paint ``steps`` steps at once."""
         with self._lock:
             if self._in_colab:
                 for _ in range(steps or 0):

@@ -373,7 +373,7 @@ def test_perceptual_distance_is_the_formula(distance, pred, target):
     assert float(distance(pred[:1], target[:1])) == pytest.approx(expected, rel=1e-4)
 
 
-def test_these_too_refuse_what_is_no_pair(distance, target):
+def test_edge_agreement_and_perceptual_distance_refuse_bad_pairs(distance, target):
     for compare in (edge_agreement, distance):
         with pytest.raises(ImageError, match=r"\(1, 3, 48, 48\).*\(3, 3, 48, 48\)"):
             compare(target[:1], target)

@@ -1,4 +1,4 @@
-"""What every model can do: color, be measured, be saved and loaded, files of the first version among them."""
+"""What every model can do: color, be measured, be saved and loaded, also from files with float16 weights."""
 
 import contextlib
 import dataclasses
@@ -438,7 +438,7 @@ def test_ink_that_looks_like_nothing_trained_on_warns(frames, fabric):
             model.colorize(torch.full((1, 1, 16, 16), level))
 
 
-def test_ink_is_saved_and_known_of_the_first_version(frames, fabric, tmp_path):
+def test_ink_is_saved_and_known_of_the_shipped_colorizer(frames, fabric, tmp_path):
     model = colorizer("canny")
     model.fit(frames, fabric=fabric, progress=False)
     model.save(tmp_path / "model.safetensors")

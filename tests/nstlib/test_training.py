@@ -667,7 +667,7 @@ def test_items_that_are_no_frames_are_named(frames, fabric):
             tiny(epochs=1).fit([*items[:7], wrong], fabric=fabric, progress=False)
 
 
-def test_more_epochs_of_an_unfinished_training_are_told_to_wait(frames, fabric, tmp_path):
+def test_more_epochs_are_refused_while_a_training_is_unfinished(frames, fabric, tmp_path):
     recipe = ColorizerRecipe(width=4, epochs=3, batch_size=8)
 
     class Stop(Exception):

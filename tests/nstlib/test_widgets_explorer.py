@@ -36,13 +36,22 @@ def test_sliders_are_independent():
     assert drawn == [{"level": 0.5, "other": 2}, {"level": 0.5, "other": 3}]
 
 
+def test_three_whole_numbers_make_a_slider_of_whole_numbers():
+    drawn = []
+    explorer = Explorer(lambda **values: drawn.append(values) or gray(0.5), alt="A gray", block=(3, 1, 5), level=(0.5, 0, 1))
+    explorer.sliders["block"].value = 5
+    assert drawn == [{"block": 3, "level": 0.5}, {"block": 5, "level": 0.5}]
+    assert [type(values["block"]) for values in drawn] == [int, int]
+    assert "block = 5" in explorer.picture.value
+
+
 def test_an_error_is_shown_and_the_next_move_goes_on():
     def refusing(level):
         if level > 0.5:
             raise ValueError("too <light>")
         return gray(level)
 
-    explorer = Explorer(refusing, alt="A gray", level=(0, 0, 1))
+    explorer = Explorer(refusing, alt="A gray", level=(0.0, 0.0, 1.0))
     explorer.sliders["level"].value = 0.9
     assert "too &lt;light&gt;" in explorer.message.value
     explorer.sliders["level"].value = 0.4
@@ -51,7 +60,7 @@ def test_an_error_is_shown_and_the_next_move_goes_on():
 
 
 def test_in_a_notebook_that_is_only_read_it_says_how_to_see_it():
-    assert repr(Explorer(gray, alt="A gray", level=(0, 0, 1))) == "Explorer: run this cell to see it"
+    assert repr(Explorer(gray, alt="A gray", level=(0.0, 0.0, 1.0))) == "Explorer: run this cell to see it"
 
 
 @pytest.mark.parametrize(("sliders", "message"), [({}, "needs a slider"), ({"level": (2, 0, 1)}, "level starts at 2")])
