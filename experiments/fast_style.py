@@ -1,4 +1,4 @@
-"""Train the network that paints in the style of *The Scream* in one pass, and compare it with the search (notebook 03).
+"""Train the network that paints in the style of *The Scream* in one pass; compare it with optimizing pixels (notebook 03).
 
     python -m experiments.fast_style
 
@@ -51,15 +51,15 @@ def train(profile: Profile, folder: Path) -> FastStyle:
 
 
 def compare(fast: FastStyle, name: str, steps: int) -> dict[str, Any]:
-    """Paint a picture by the network, and search the pixels for a lower value of the loss that it was trained on.
+    """Paint a picture with the network, and minimize the network's training loss over the pixels of the picture.
 
     Args:
         name: of the picture, an asset; its shorter side becomes the network's size.
         steps: of the search, by Adam from the picture itself.
 
     Returns:
-        The weighted loss of the picture as it is and of the network's painting, and of the search after some steps, and the
-        seconds that each took.
+        "network": weighted loss and seconds of the network's painting. "search": the same for the optimized pixels after some
+        steps; step 0 is the picture itself.
     """
     picture = as_image(asset_path(name), name)
     picture = resize(picture, shape_with(picture, fast.frame_size))

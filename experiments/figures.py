@@ -74,7 +74,7 @@ def vgg_diagram(image: Tensor, content_layers: Sequence[str], style_layers: Sequ
 
 
 def activation_grid(features: Mapping[str, Tensor], filters: int = 6) -> Figure:
-    """Figure 1: the strongest feature maps of each layer, one row a layer; each map is scaled to its own brightest 0.5 %.
+    """Figure 1: the strongest feature maps of each layer, one row a layer; each map is scaled to its own brightest 0.5%.
 
     Args:
         features: layer name -> (1, N, H, W), as ``nstlib.FeatureExtractor`` gives them.

@@ -1,4 +1,4 @@
-"""Train the colorizers that are shown colors, and measure what key frames and hints are worth (notebook 13).
+"""Train the reference-based colorizers, and measure how much key frames and hints help (notebook 13).
 
     python -m experiments.key_frames [--conditions grayscale canny] [--seeds 0 1 2]
 
@@ -103,9 +103,9 @@ def measure_clip(model: ReferenceColorizer, speed: float, length: int) -> dict[s
     """Color a clip of an unseen scene from its first frame.
 
     Returns:
-        "accuracy" of every frame after the first, of the model and of copying the first frame or the true frame before; and
-        "flicker", how much a and b change from frame to frame, of the model's clip, of one colored frame by frame and of the
-        truth: as seen, and after the motion of the camera is taken out.
+        "accuracy" of every frame after the first: of the model's clip, of a clip that is colored frame by frame, and of two
+        baselines, which copy the first frame or the previous true frame. "flicker": the change of a and b from frame to frame
+        in these two clips and in the ground truth. "flicker_after_motion": the same after the camera's motion is compensated.
     """
     clip = AnimeClip("scenes", model.frame_size, length, speed)
     frames = torch.stack([clip[i] for i in range(length)])
@@ -137,7 +137,7 @@ def flicker(frames: Tensor, shifts: Sequence[float]) -> float:
 
     Args:
         frames: shape (N, 3, H, W), RGB in [0, 1].
-        shifts: how far each frame shows the scene to the left, in whole pixels; what both frames show is compared.
+        shifts: by how many pixels each frame shows the scene to the left; only the area that both frames show is compared.
     """
     changes = []
     for before, after, start, end in zip(frames[:-1], frames[1:], shifts[:-1], shifts[1:], strict=True):

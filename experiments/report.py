@@ -107,7 +107,7 @@ def curves(records: Sequence[dict[str, Any]], name: str, measure: str = "accurac
 
 
 def first_half(curve: Tensor) -> dict[str, float]:
-    """Accuracy on average over the first half of the training (not before it): higher for what learns faster.
+    """Mean accuracy over the first half of the training, without the value before training. Faster learning raises it.
 
     Args:
         curve: shape (seeds, epochs + 1), from ``curves``.

@@ -174,8 +174,8 @@ def _perceptual_distance(device: torch.device) -> PerceptualDistance:
 
 
 def _keep_examples(name: str, model: ColorizationModel, frames: Frames, folder: Path) -> None:
-    """Save the first frames, each kind of picture side by side: as colorized, what that was made from, and the ground truth,
-    which other variants have in common; of a CycleGAN also the lines that it draws."""
+    """Save the first frames side by side, one file for each kind of picture: colorized frames, conditions and ground truth,
+    which variants share; for a CycleGAN, also the lines that it draws."""
     variant = VARIANTS[name]
     examples = model.compare(frames, range(min(EXAMPLES, len(frames))))
     sheets = {

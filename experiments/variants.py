@@ -42,6 +42,8 @@ PERCEPTUAL = {
     "perceptual_frames": 4,
 }
 GRADIENT_WEIGHT = 100.0  # beside L1
+# without another loss, every step needs the GAN; without momentum and with a lower learning rate, G oscillates less
+GAN_ALONE = {"l1_weight": 0.0, "adversarial_every": 1, "generator_lr": 5e-4, "beta1": 0.0}
 # both directions are learned, with weights as in the paper, and every step has its GAN
 NAIVE_CYCLE = {
     "operator_weight": 0.0,
@@ -56,6 +58,7 @@ LINE_ART = {  # label in the table in docs/future_research.md -> variant
     "L1 + GAN on Canny (the poster)": "canny-l1-gan",
     "L1 alone": "canny-l1",
     "L1 + GAN, λ = 10": "canny-l1-10-gan",
+    "GAN alone": "canny-gan",
     "perceptual + GAN": "canny-perceptual-gan",
     "perceptual + GAN, the naive way": "canny-naive-gan",
     "L1 + GAN + gradient": "canny-gradient",
@@ -89,7 +92,7 @@ class Variant:
 
     @property
     def inputs(self) -> str:
-        """The group, and what its frames are turned into: variants that have it in common are given the same."""
+        """The group and its kind of condition. Variants with the same value get the same inputs."""
         return f"{self.group}-{self.condition.operator}" + ("-lines" if self.condition.settings.get("threshold") else "")
 
     def recipe(self, epochs: int) -> TrainingRecipe:
@@ -109,6 +112,7 @@ VARIANTS: dict[str, Variant] = {
     "canny-l1-gan": Variant("09", TABLE1["canny"], {}),  # the poster's
     "canny-l1": Variant("06", TABLE1["canny"], {"adversarial_weight": 0.0}),
     "canny-l1-10-gan": Variant("06", TABLE1["canny"], {"l1_weight": 10.0}),
+    "canny-gan": Variant("06", TABLE1["canny"], GAN_ALONE),
     "canny-perceptual-gan": Variant("09", TABLE1["canny"], PERCEPTUAL),
     "canny-naive-gan": Variant("09", TABLE1["canny"], NAIVE),
     "grayscale-l1-gan": Variant("09", TABLE1["grayscale"], {}),

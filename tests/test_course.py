@@ -57,7 +57,7 @@ def take(path, change=lambda cell: cell.source):
 
 
 def rewritten(name, wrong):
-    """A problem set, and what a student who has ``wrong[1]`` for ``wrong[0]`` makes of its cells."""
+    """A problem set, and a function that replaces ``wrong[0]`` by ``wrong[1]`` in the cells with solutions."""
     (path,) = [path for path in SOURCES if path.stem == name]
     assert any(wrong[0] in cell.source for cell in cells(path) if marks(cell).get("solution"))
     return path, lambda cell: cell.source.replace(*wrong) if marks(cell).get("solution") else cell.source
@@ -68,7 +68,7 @@ def full(path):
 
 
 def unsolved(cell):
-    """As nbgrader hands it out, but for the hidden tests, which it takes away."""
+    """The cell as nbgrader releases it, except that the hidden tests stay in."""
     return SOLUTION.sub(r"\1# YOUR CODE HERE\n\1raise NotImplementedError()", cell.source)
 
 
@@ -321,7 +321,7 @@ NOTHING = [
 
 
 def returning(value):
-    """What a student makes of each cell who lets every function return that."""
+    """A function that edits each cell so that every function of the student returns ``value``."""
 
     def student(cell):
         if not marks(cell).get("solution"):

@@ -18,7 +18,7 @@ def test_what_is_not_there_is_empty(tmp_path):
     assert report.recorded(tmp_path / "none.json") == set()
 
 
-def test_every_seed_on_record_is_of_a_variant():
+def test_every_variant_and_no_other_is_on_record():
     assert {name for name, _ in report.recorded()} == set(VARIANTS)
 
 

@@ -17,6 +17,7 @@ CHANGES = {  # end of the name -> changed settings
     "l1-gan": set(),
     "l1": {"adversarial_weight"},
     "l1-10-gan": {"l1_weight"},
+    "canny-gan": {"l1_weight", "adversarial_every", "generator_lr", "beta1"},
     "perceptual-gan": {"l1_weight", "color_weight", "gradient_weight", "perceptual_weight", "perceptual_frames"},
     "naive-gan": {"l1_weight", "perceptual_weight", "perceptual_distance"},
     "gradient": {"gradient_weight"},
