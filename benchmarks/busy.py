@@ -1,4 +1,4 @@
-"""Frames trained a second on a busy machine, by the number of threads: alone, and beside programs that each keep a core busy.
+"""Training speed in frames per second, by the number of threads: alone, and beside programs that each keep a core busy.
 
     python benchmarks/busy.py
 

@@ -1,4 +1,4 @@
-"""Frames of 256 pixels trained a second: this repository's training step beside a plain pix2pix step, in one run.
+"""Training speed in frames of 256 pixels per second: this repository's training step and a plain pix2pix step, in one run.
 
     python benchmarks/colorize.py [--rounds N]
 

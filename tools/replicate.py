@@ -2,8 +2,8 @@
 
     python tools/replicate.py [--recipe NAME] [--frames N] [--seeds 0 1 2] [--conditions grayscale canny] [--out FOLDER]
 
-Sizes come from the profile (NSTLIB_PROFILE), and so does the recipe, one of ``nstlib.colorizer.RECIPES``, where ``--recipe``
-does not name another; ``--frames`` trains on more or fewer frames an epoch. Everything goes into FOLDER (replicated/ if not
+Sizes and the recipe come from the profile (NSTLIB_PROFILE). ``--recipe`` names another recipe of ``nstlib.colorizer.RECIPES``,
+and ``--frames`` sets another number of frames per epoch. Everything goes into FOLDER (replicated/ if not
 given), and no file of the repository is changed: ``RECIPE-CONDITION-seedN.safetensors``, the colorizers; ``.jpg``, held-out
 frames colorized by them (as Figures 3 and 4); ``runs/``, checkpoints, logs and samples; ``records/``, the measured values;
 ``table1.md`` and ``table1.json``. After an interruption, the same command goes on where it stopped.
@@ -27,7 +27,7 @@ from nstlib.datasets import CachedFrames
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL = 12_000  # frames that are composed and kept in memory, at most: 3.1 GB at 256 pixels
-VIEWS = 20  # how often each is seen in a training, if that makes fewer than POOL
+VIEWS = 20  # how often a training sees each frame, if this needs no more than POOL frames
 
 
 def train(condition: str, seed: int, recipe_name: str, frames_per_epoch: int, out: Path, profile: profiles.Profile) -> None:

@@ -1,7 +1,8 @@
 """Execute the notebooks in place and list the figures that they made (`make figures`).
 
-Without a GPU, two notebooks run at a time, each on half of the cores: that takes less time than one after the other on all
-cores. A notebook is replaced only when all of it has run; the profile comes from NSTLIB_PROFILE (see experiments/profiles.py).
+In the profiles smoke and cpu, two notebooks run at a time, each on half of the cores. That takes less time than one after the
+other on all cores. A notebook is replaced only when all of it has run. The profile comes from NSTLIB_PROFILE (see
+experiments/profiles.py).
 
     python tools/run_notebooks.py [NOTEBOOK ...]
 """
