@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 _checks: list[tuple[bool, int]] = []
+_returned: list[str] = []  # what the student's functions gave since the last check
 _student: dict[str, Any] = {}  # what the notebook defines
 
 
@@ -22,6 +23,7 @@ def earned(body: Callable[..., None]) -> int:
     """Run a function of checks, which takes the helpers below; return the points earned, also if the function fails halfway."""
     global _student
     _checks.clear()
+    _returned.clear()
     _student = body.__globals__
     try:
         with contextlib.redirect_stderr(sys.stdout):  # nbgrader gives nothing for a cell with a warning in red
@@ -34,7 +36,10 @@ def earned(body: Callable[..., None]) -> int:
 def check(right: Any, what: str, points: int = 1, hint: str = "") -> None:
     """Note whether something holds. If it does not, say so, with a hint."""
     _checks.append((bool(right), points))
-    print(f"right: {what}" if right else f"NOT YET: {what}" + (f" ({hint})" if hint else ""))
+    yours = f"yours: {' and '.join(_returned[:2])}" if _returned else ""
+    _returned.clear()
+    notes = "; ".join(note for note in (hint, yours) if note)
+    print(f"right: {what}" if right else f"NOT YET: {what}" + (f" ({notes})" if notes else ""))
 
 
 def attempt(name: str, *arguments: Any) -> Any:
@@ -45,15 +50,28 @@ def attempt(name: str, *arguments: Any) -> Any:
         return None
     code = getattr(function, "__code__", None)
     if code and "nstlib" in f"{function.__module__} {code.co_names}":
-        print(f"{name} is the library's: write it yourself")
+        print(f"{name} calls the library: write it yourself")
         return None
     try:
-        return function(*arguments)
+        value = function(*arguments)
+        _returned.append(_shown(value))
+        return value
     except NotImplementedError:
-        print(f"{name} is not written yet")
+        print(f"{name} reaches `raise NotImplementedError()`: write it, and delete that line")
     except Exception as error:
         print(f"{name} fails: {type(error).__name__}: {error}")
     return None
+
+
+def _shown(value: Any) -> str:
+    """Numbers if there are few, else what it is."""
+    if not isinstance(value, Tensor):
+        return repr(value) if isinstance(value, int | float | None) else type(value).__name__
+    shape = f"a tensor of shape {tuple(value.shape)}"
+    if value.numel() > 4:
+        return shape
+    numbers = ", ".join(f"{number:.4g}" for number in value.detach().flatten().tolist())
+    return numbers if value.dim() == 0 else f"{shape}: {numbers}"
 
 
 def gradient(name: str, at: Tensor, *arguments: Any) -> Tensor:

@@ -15,6 +15,9 @@ from pathlib import Path
 import nbformat
 import PIL.Image
 import pytest
+import torch
+
+from course import checks
 
 COURSE = Path(__file__).parent.parent / "course"
 SOURCES = sorted((COURSE / "source").glob("ps*/ps*.ipynb"))
@@ -446,3 +449,23 @@ def test_students_do_not_get_the_key():
     assert {"nstlib/nstlib/losses.py", "nstlib/experiments/profiles.py", "nstlib/figures/table1.json"} <= names
     assert not any(part in name for name in names for part in ("course/source", "course/README", "solutions", "tests/"))
     assert not any("BEGIN SOLUTION" in text or "HIDDEN" in text for text in sets)
+
+
+@pytest.mark.parametrize(
+    ("returned", "yours"),
+    [
+        (torch.tensor(4.0), "yours: 4"),
+        (torch.ones(1, 2), "yours: a tensor of shape (1, 2): 1, 1"),
+        (torch.ones(3, 3), "yours: a tensor of shape (3, 3)"),
+        (None, "yours: None"),
+        ([1.0], "yours: list"),
+    ],
+)
+def test_a_failed_check_shows_what_was_returned(monkeypatch, capsys, returned, yours):
+    def body(check, attempt, near, gradient):
+        check(near(attempt("mine"), 1.0), "one", hint="not two")
+        check(False, "nothing was called")
+
+    monkeypatch.setitem(body.__globals__, "mine", lambda: returned)
+    assert checks.earned(body) == 0
+    assert capsys.readouterr().out.splitlines() == [f"NOT YET: one (not two; {yours})", "NOT YET: nothing was called"]
