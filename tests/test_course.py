@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -436,6 +437,49 @@ def test_from_a_submission_to_points_and_feedback(nbgrader):
     feedback = (course / "feedback" / "jane" / "ps1" / "ps1.html").read_text(encoding="utf-8")
     (gram_check,) = [cell for cell in graded(SOURCES[0]) if marks(cell)["grade_id"] == "ps1-gram-check"]
     assert any(html.escape(hint) in feedback for hint in re.findall(r'hint="([^"]+)"', gram_check.source)), "what is missing"
+
+
+HARMFUL = """
+import os, socket
+from course import checks
+def attempt(action):
+    try:
+        return action() or "done"
+    except OSError as error:
+        return type(error).__name__
+print("read", attempt(lambda: open(os.environ["SECRET"]).read()))
+print("write", attempt(lambda: open(checks.__file__, "a").close()))
+print("send", attempt(lambda: socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 2).close()))
+"""
+
+
+def sandbox_starts():
+    return shutil.which("bwrap") and not subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sandbox_starts(), reason="bubblewrap is missing or forbidden")
+def test_graded_code_has_no_network_no_home_and_writes_to_copies(nbgrader, tmp_path):
+    course = tmp_path / "repository" / "course"
+    shutil.copytree(nbgrader("generate_assignment", "ps3", "--create", "--force"), course)
+    shutil.copy(COURSE / "grade.sh", course)
+    (tmp_path / "repository" / ".venv").symlink_to(sys.prefix)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "secret").write_text("all grades")
+    notebook = nbformat.read(course / "release" / "ps3" / "ps3.ipynb", as_version=4)
+    next(cell for cell in notebook.cells if marks(cell).get("solution")).source = HARMFUL
+    inbox = course / "downloaded" / "ps3" / "archive"
+    inbox.mkdir(parents=True)
+    nbformat.write(notebook, inbox / "eve_ps3.ipynb")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        harm = {"HOME": str(home), "SECRET": str(home / "secret"), "PORT": str(server.getsockname()[1])}
+        result = subprocess.run(["sh", course / "grade.sh", "ps3"], env={**os.environ, **harm}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    graded = nbformat.read(course / "autograded" / "eve" / "ps3" / "ps3.ipynb", as_version=4)
+    printed = "".join(output.get("text", "") for cell in graded.cells for output in cell.get("outputs", []))
+    assert "read FileNotFoundError\nwrite OSError\nsend ConnectionRefusedError\n" in printed
+    assert (course / "gradebook.db").exists()
 
 
 @pytest.mark.slow
