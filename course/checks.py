@@ -65,6 +65,8 @@ def attempt(name: str, *arguments: Any) -> Any:
 
 def _shown(value: Any) -> str:
     """Numbers if there are few, else what it is."""
+    if isinstance(value, tuple | list) and 0 < len(value) <= 4:
+        return f"a {type(value).__name__} of {' and '.join(map(_shown, value))}"
     if not isinstance(value, Tensor):
         return repr(value) if isinstance(value, int | float | None) else type(value).__name__
     shape = f"a tensor of shape {tuple(value.shape)}"

@@ -502,7 +502,8 @@ def test_students_do_not_get_the_key():
         (torch.ones(1, 2), "yours: a tensor of shape (1, 2): 1, 1"),
         (torch.ones(3, 3), "yours: a tensor of shape (3, 3)"),
         (None, "yours: None"),
-        ([1.0], "yours: list"),
+        ((0.5, torch.tensor(4.0)), "yours: a tuple of 0.5 and 4"),
+        ([1.0] * 5, "yours: list"),
     ],
 )
 def test_a_failed_check_shows_what_was_returned(monkeypatch, capsys, returned, yours):
