@@ -26,6 +26,8 @@ nb_render_markdown_format = "myst"  # CommonMark, the default, has no tables
 myst_enable_extensions = ["dollarmath", "amsmath"]
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["web.css"]
+html_css_files = ["web.css"]
 
 
 def describe_pictures(app: Sphinx, document: nodes.document) -> None:
