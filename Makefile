@@ -39,6 +39,7 @@ bench: $(VENV)/ready
 	$(RUN) benchmarks/lab.py
 	$(RUN) benchmarks/memory.py
 	$(RUN) benchmarks/busy.py
+	$(RUN) benchmarks/full_size.py
 
 assets: $(VENV)/ready
 	$(RUN) -m pip install --quiet -c constraints.txt -e ".[assets]"

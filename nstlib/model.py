@@ -121,8 +121,8 @@ class ColorizationModel(ABC):
 
         The network sees the condition with its shorter side at ``size`` pixels, as in training. Its output is then resized to
         the condition's size: from line-art by interpolation, from grayscale by ``nstlib.upsampling.guided_upsample``. (Line-art
-        at its own size is worse, because the network was trained at one size: at 384 pixels the accuracy is 0.32 instead of
-        0.38, at 512 pixels 0.17 instead of 0.38.)
+        at its own size is worse, because the network was trained at one size: at 384 pixels the accuracy is 0.44 instead of
+        0.49, at 512 pixels 0.27 instead of 0.49; benchmarks/full_size.py.)
 
         Args:
             condition: shape (B, 1, H, W) in [0, 1], of any size, ink on paper, as the operators in ``nstlib.edges`` give it.
