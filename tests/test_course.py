@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -447,18 +448,20 @@ def attempt(action):
         return action() or "done"
     except OSError as error:
         return type(error).__name__
-print("read", attempt(lambda: open(os.environ["SECRET"]).read()))
+print("read", attempt(lambda: open("SECRET").read()), os.environ.get("TOKEN"))
 print("write", attempt(lambda: open(checks.__file__, "a").close()))
-print("send", attempt(lambda: socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 2).close()))
+print("send", attempt(lambda: socket.create_connection(("127.0.0.1", PORT), 2).close()))
 """
 
 
 def sandbox_starts():
-    return shutil.which("bwrap") and not subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]).returncode
+    if not shutil.which("bwrap") or COURSE.is_relative_to(tempfile.gettempdir()):  # the sandbox hides what is there
+        return False
+    return subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True).returncode == 0
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sandbox_starts(), reason="bubblewrap is missing or forbidden")
+@pytest.mark.skipif(not sandbox_starts(), reason="bubblewrap is missing or forbidden, or this is a temporary copy")
 def test_graded_code_has_no_network_no_home_and_writes_to_copies(nbgrader, tmp_path):
     course = tmp_path / "repository" / "course"
     shutil.copytree(nbgrader("generate_assignment", "ps3", "--create", "--force"), course)
@@ -468,17 +471,18 @@ def test_graded_code_has_no_network_no_home_and_writes_to_copies(nbgrader, tmp_p
     home.mkdir()
     (home / "secret").write_text("all grades")
     notebook = nbformat.read(course / "release" / "ps3" / "ps3.ipynb", as_version=4)
-    next(cell for cell in notebook.cells if marks(cell).get("solution")).source = HARMFUL
+    cell = next(cell for cell in notebook.cells if marks(cell).get("solution"))
     inbox = course / "downloaded" / "ps3" / "archive"
     inbox.mkdir(parents=True)
-    nbformat.write(notebook, inbox / "eve_ps3.ipynb")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        harm = {"HOME": str(home), "SECRET": str(home / "secret"), "PORT": str(server.getsockname()[1])}
-        result = subprocess.run(["sh", course / "grade.sh", "ps3"], env={**os.environ, **harm}, capture_output=True, text=True)
+        cell.source = HARMFUL.replace("SECRET", str(home / "secret")).replace("PORT", str(server.getsockname()[1]))
+        nbformat.write(notebook, inbox / "eve_ps3.ipynb")
+        environment = {**os.environ, "HOME": str(home), "TOKEN": "all grades"}
+        result = subprocess.run(["sh", course / "grade.sh", "ps3"], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     graded = nbformat.read(course / "autograded" / "eve" / "ps3" / "ps3.ipynb", as_version=4)
     printed = "".join(output.get("text", "") for cell in graded.cells for output in cell.get("outputs", []))
-    assert "read FileNotFoundError\nwrite OSError\nsend ConnectionRefusedError\n" in printed
+    assert "read FileNotFoundError None\nwrite OSError\nsend ConnectionRefusedError\n" in printed
     assert (course / "gradebook.db").exists()
 
 
