@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.records import write_json
+from experiments.records import processor, write_json
 from experiments.table1 import TEST_SEED
 from nstlib.anime import AnimeFrames
 from nstlib.assets import asset_path
@@ -36,7 +36,14 @@ def main() -> None:
         accuracy = {"own size": round(float(own.mean()), 4), "enlarged": round(float(torch.cat(enlarged).mean()), 4)}
         results.append({"pixels": size, "accuracy": accuracy})
         print(results[-1], flush=True)
-    result = {"trained at": trained, "frames": FRAMES, "results": results, "torch": torch.__version__}
+    result = {
+        "results": results,
+        "trained at": trained,
+        "frames": FRAMES,
+        "seed of the frames": TEST_SEED,
+        "device": processor(),
+        "torch": torch.__version__,
+    }
     print(json.dumps(result, indent=1))
     write_json(result, Path(__file__).with_name("full_size.json"))
 

@@ -10,7 +10,6 @@ set=${1:?which problem set? For example: sh course/grade.sh ps1}
 shift
 repository=$(cd "$(dirname "$0")/.." && pwd)
 course=$repository/course
-python=$repository/.venv/bin/python
 stop() {
     echo "$1" >&2
     exit 1
@@ -19,7 +18,7 @@ command -v bwrap >/dev/null || stop "bubblewrap is missing: apt install bubblewr
 [ -e "$course/gradebook.db" ] || stop "there is no gradebook yet: run 'make course'"
 [ -d "$course/downloaded/$set/archive" ] || stop "put the submitted files into course/downloaded/$set/archive"
 
-interpreter=$("$python" -c 'import sys; print(sys.base_prefix)') # it may lie in the home directory
+interpreter=$("$repository/.venv/bin/python" -c 'import sys; print(sys.base_prefix)') # it may lie in the home directory
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 trap 'exit 130' INT TERM HUP
@@ -33,7 +32,7 @@ status=0
 # shellcheck disable=SC2086 # several arguments
 bwrap --unshare-all --die-with-parent --new-session --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp $hidden --tmpfs "$HOME" \
     --ro-bind "$interpreter" "$interpreter" --ro-bind "$repository" "$repository" \
-    --bind "$copy" /tmp/course --chdir /tmp/course env -i HOME=/tmp LANG=C.UTF-8 PATH="$repository/.venv/bin:$PATH" \
+    --bind "$copy" "$copy" --chdir "$copy" env -i HOME="$copy" LANG=C.UTF-8 PATH="$repository/.venv/bin:$PATH" \
     sh -c 'nbgrader zip_collect "$0" --force && nbgrader autograde "$0" --create "$@"' "$set" "$@" || status=$?
 
 find "$copy" -type l -delete # a link could lead to your own files
