@@ -4,9 +4,9 @@
     python -m experiments [NAME ...] [--seeds 0 1 2]   train and measure these variants, or all
     python -m experiments --table                      the results for line-art, as in docs/future_research.md
 
-Sizes come from the profile (NSTLIB_PROFILE). Checkpoints go to ``replicated/ablations/``, records to
-``figures/ablations.json``, and the examples of seed 0 to ``figures/ablations/``. A run
-on record is not repeated; an interrupted run goes on where it stopped.
+Sizes come from the profile (NSTLIB_PROFILE). Checkpoints and the trained networks go to ``replicated/ablations/``, records to
+``figures/ablations.json``, and the examples of seed 0 to ``figures/ablations/``. A run on record is not repeated; an
+interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from nstlib import ModelError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile."""
+    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile,
+    130 for Ctrl+C."""
     try:
         profile = current()
     except ValueError as error:
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -91,13 +91,16 @@ def compare(fast: FastStyle, name: str, steps: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the command (see the module) and return its exit status: 1 for a failed run or a wrong profile."""
+    """Run the command (see the module) and return its exit status: 1 for a failed run or a wrong profile, 130 for Ctrl+C."""
     try:
         profile = current()
         fast = train(profile, ROOT / "replicated" / "fast_style" / profile.name)
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     record = {
         "profile": profile.name,
         "device": device_name(choose_device(None)),

@@ -201,7 +201,8 @@ def record(model: ReferenceColorizer, profile: Profile) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile."""
+    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile,
+    130 for Ctrl+C."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.key_frames", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -226,6 +227,9 @@ def main(arguments: Sequence[str]) -> int:
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -206,27 +206,26 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     return figure
 
 
-def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], steps: int, title: str) -> Figure:
+def learning_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], steps: int) -> Figure:
     """Accuracy over the steps, mean over the seeds and the range between lowest and highest.
 
     Args:
-        curves: label -> one curve a seed, all with the same number of points, from step 0 to ``steps``.
+        panels: title of a panel -> label -> one curve a seed, all with the same number of points, from step 0 to ``steps``.
         steps: of the whole run.
-        title: of the figure.
     """
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-    axes = figure.subplots()
-    styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
-    for (label, seeds), (line, color) in zip(curves.items(), styles, strict=False):
-        values = np.asarray(seeds)
-        x = np.linspace(0, steps, values.shape[1])
-        axes.plot(x, values.mean(0), line, color=color, linewidth=1.5, label=label)
-        axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.12, linewidth=0)
-    axes.set_xlabel("step", **TITLE)
-    axes.set_ylabel("accuracy", **TITLE)
-    axes.set_title(title, **TITLE)
-    axes.legend(frameon=False, fontsize=9)
-    plain(axes)
+    figure = Figure(figsize=(5 * len(panels), 3.2), layout="constrained")
+    drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, curves) in zip(drawn, panels.items(), strict=True):
+        for (label, seeds), color in zip(curves.items(), (CONTENT, STYLE, INK), strict=False):
+            values = np.asarray(seeds)
+            x = np.linspace(0, steps, values.shape[1])
+            axes.plot(x, values.mean(0), color=color, linewidth=1.5, label=label)
+            axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.12, linewidth=0)
+        axes.set_xlabel("step", **TITLE)
+        axes.set_title(title, **TITLE)
+        plain(axes)
+    drawn[0].set_ylabel("accuracy", **TITLE)
+    drawn[0].legend(frameon=False, fontsize=9)
     return figure
 
 

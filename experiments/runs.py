@@ -1,7 +1,7 @@
 """Train the variants and measure them.
 
-A run's checkpoints let it go on after an interruption; its record holds all that was measured. The first frames of the test
-set, colorized by seed 0, are kept as pictures.
+A run's checkpoints let it go on after an interruption; its record holds all that was measured, and ``model.safetensors`` the
+trained networks. The first frames of the test set, colorized by seed 0, are kept as pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nstlib.metrics import PerceptualDistance, edge_agreement, measure
 from nstlib.model import ColorizationModel
 from nstlib.training import Frames
 
-EXAMPLES = 8  # test frames that are kept as pictures
+EXAMPLES = 6  # test frames that are kept as pictures
 POOL = 4000  # training frames that are composed, and kept in memory
 LOSSES = ("adversarial", "discriminator", "cycle_colors", "cycle_lines")  # kept of every epoch
 BATCH = 32  # frames that are measured at a time
@@ -41,7 +41,7 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         name: of ``VARIANTS``.
         seed: of weights, frames and their order.
         profile: sizes and counts; pictures go to ``profile.figures / "ablations"``.
-        folder: for the run's own folder, with its checkpoint.
+        folder: for the run's own folder, with its checkpoint and the trained networks.
 
     Returns:
         The record: plain values.
@@ -66,6 +66,7 @@ def run(name: str, seed: int, profile: Profile, folder: Path) -> dict[str, Any]:
         folder=run_folder,
         callback=partial(_add_settled, sets=sets, path=settled_path) if variant.medical else None,
     )
+    model.save(run_folder / "model.safetensors")
     if seed == 0:
         _keep_examples(name, model, sets["test"], profile.figures / "ablations")
     measured = measure_all(model, sets["test"])

@@ -107,6 +107,12 @@ ASSETS: dict[str, Asset] = {
         origin="trained by experiments/key_frames.py (profile gpu), seed 0",
         license="MIT",
     ),
+    "cyclegan-canny": Asset(
+        file="cyclegan-canny.safetensors",
+        sha256="ea02269a77f5842d9020970c13b3929db3a981530fe841e18bbe257371881d70",
+        origin="trained by python -m experiments canny-cyclegan, seed 0",
+        license="MIT",
+    ),
     "fast-style-scream": Asset(
         file="fast-style-scream.safetensors",
         sha256="3e514ced8c048197f57a0b79f11e7ba11b6d4b88de8bba78c453beb5ea7dce6b",

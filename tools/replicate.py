@@ -87,7 +87,8 @@ def positive(text: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile."""
+    """Run the command (see the module) and return its exit status: 1 for a failed run, 2 for a wrong argument or profile,
+    130 for Ctrl+C."""
     try:
         profile = profiles.current()
     except ValueError as error:
@@ -113,6 +114,9 @@ def main(arguments: list[str]) -> int:
     except (ModelError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     records.write_json(rows, options.out / "table1.json")
     (options.out / "table1.md").write_text(table1.markdown(rows), encoding="utf-8")
     print(f"\n{table1.markdown(rows)}\neverything is in {options.out.name}/")

@@ -102,6 +102,15 @@ def test_a_failed_run_is_one_line_and_keeps_the_records(figures, monkeypatch, ca
     assert report.recorded(figures / "ablations.json") == {("canny-l1", 0)}
 
 
+def test_an_interrupted_run_says_how_to_go_on(figures, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run", interrupt)
+    assert command.main(["canny-l1"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted; the same command goes on from here"
+
+
 def test_processes_that_add_records_at_once_keep_both(figures, monkeypatch):
     """Each has read the records before the other writes: both wait until both have run."""
     both = threading.Barrier(2, timeout=20)

@@ -23,7 +23,7 @@ def pictures():
 @pytest.fixture
 def curves():
     """A plot."""
-    return plots.learning_curves({"a": [[0.0, 0.2, 0.4]]}, 300, "accuracy")
+    return plots.learning_curves({"accuracy": {"a": [[0.0, 0.2, 0.4]]}}, 300)
 
 
 @pytest.fixture
@@ -125,8 +125,11 @@ def test_a_heat_table_has_its_numbers_in_their_places():
 
 
 def test_learning_curves_are_means_over_the_seeds():
-    figure = plots.learning_curves({"a": [[0.0, 0.2, 0.4], [0.0, 0.4, 0.6]], "b": [[0.1, 0.1, 0.1]]}, 300, "accuracy")
-    a, b = figure.axes[0].lines
+    curves = {"a": [[0.0, 0.2, 0.4], [0.0, 0.4, 0.6]], "b": [[0.1, 0.1, 0.1]]}
+    left, right = plots.learning_curves({"one": curves, "other": {"a": [[0.5, 0.6]]}}, 300).axes
+    assert (left.get_title(), right.get_title()) == ("one", "other")
+    assert list(right.lines[0].get_ydata()) == [0.5, 0.6]
+    a, b = left.lines
     assert list(a.get_xdata()) == [0, 150, 300]
     assert list(a.get_ydata()) == pytest.approx([0.0, 0.3, 0.5])
     assert list(b.get_ydata()) == pytest.approx([0.1, 0.1, 0.1])
