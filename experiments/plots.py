@@ -216,10 +216,11 @@ def learning_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]
     figure = Figure(figsize=(5 * len(panels), 3.2), layout="constrained")
     drawn = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, curves) in zip(drawn, panels.items(), strict=True):
-        for (label, seeds), color in zip(curves.items(), (CONTENT, STYLE, INK), strict=False):
+        styles = itertools.product(("-", "--", ":"), (CONTENT, STYLE))
+        for (label, seeds), (line, color) in zip(curves.items(), styles, strict=False):
             values = np.asarray(seeds)
             x = np.linspace(0, steps, values.shape[1])
-            axes.plot(x, values.mean(0), color=color, linewidth=1.5, label=label)
+            axes.plot(x, values.mean(0), line, color=color, linewidth=1.5, label=label)
             axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.12, linewidth=0)
         axes.set_xlabel("step", **TITLE)
         axes.set_title(title, **TITLE)

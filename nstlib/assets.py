@@ -110,7 +110,7 @@ ASSETS: dict[str, Asset] = {
     "cyclegan-canny": Asset(
         file="cyclegan-canny.safetensors",
         sha256="ea02269a77f5842d9020970c13b3929db3a981530fe841e18bbe257371881d70",
-        origin="trained by python -m experiments canny-cyclegan, seed 0",
+        origin="trained by experiments/runs.py (variant canny-cyclegan), seed 0",
         license="MIT",
     ),
     "fast-style-scream": Asset(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import report
+from experiments import report, runs
 from experiments.variants import LINES, VARIANTS
 from nstlib import ImageError
 
@@ -106,7 +106,7 @@ def test_the_line_art_table_has_what_is_on_record():
 def test_every_variant_has_examples_on_record(name):
     examples = report.colorized_examples(name)
     assert examples.shape[1] == 3
-    assert len(examples) == 8
+    assert len(examples) == runs.EXAMPLES
     inputs = report.examples(name)
     assert inputs["condition"].shape[2:] == inputs["truth"].shape[2:] == examples.shape[2:]
     assert len(inputs["condition"]) == len(inputs["truth"]) == len(examples)
@@ -115,9 +115,9 @@ def test_every_variant_has_examples_on_record(name):
 def test_examples_stand_beside_the_frames_that_they_were_made_from():
     found = report.examples("canny-l1-gan")
     assert {name: tuple(images.shape[:2]) for name, images in found.items()} == {
-        "condition": (8, 1),
-        "truth": (8, 3),
-        "colorized": (8, 3),
+        "condition": (runs.EXAMPLES, 1),
+        "truth": (runs.EXAMPLES, 3),
+        "colorized": (runs.EXAMPLES, 3),
     }
     assert (found["colorized"] - found["truth"]).abs().mean() < 0.15
     with pytest.raises(ImageError, match="canny-none"):

@@ -96,8 +96,9 @@ def test_a_run_leaves_a_record(name, tmp_path):
         )
     assert json.loads(json.dumps(record)) == record
     assert (tmp_path / f"{name}-seed0" / "checkpoint.pt").exists()
-    trained = VARIANTS[name].model.load(tmp_path / f"{name}-seed0" / "model.safetensors")
-    assert [entry["accuracy"] for entry in trained.history] == pytest.approx(record["curves"]["accuracy"][1:], abs=1e-4)
+    if not VARIANTS[name].medical:
+        trained = VARIANTS[name].model.load(tmp_path / f"{name}-seed0" / "model.safetensors")
+        assert [entry["accuracy"] for entry in trained.history] == pytest.approx(record["curves"]["accuracy"][1:], abs=1e-4)
     kept = {path.stem for path in (tmp_path / "figures" / "ablations").iterdir()}
     others = {"canny-cyclegan-there-and-back", "canny-cyclegan-drawn"} if name == "canny-cyclegan" else set()
     assert kept == {name, VARIANTS[name].inputs, f"{VARIANTS[name].group}-truth"} | others

@@ -200,7 +200,8 @@ def test_batch_type_device_and_shape_are_kept(convert, dtype):
     assert result.dtype == dtype
     assert result.device == x.device
     assert result.shape == (3, 1 if convert in LUMAS else 3, 5, 7)
-    torch.testing.assert_close(result, torch.cat([convert(one[None]) for one in x]))
+    # values reach 100, and a processor's vector instructions may round a power differently from its scalar ones
+    torch.testing.assert_close(result, torch.cat([convert(one[None]) for one in x]), atol=1e-4, rtol=1e-4)
     assert convert(x.to("meta")).device.type == "meta"  # a device that computes nothing, but would refuse another's constants
 
 
