@@ -200,7 +200,7 @@ def test_batch_type_device_and_shape_are_kept(convert, dtype):
     assert result.dtype == dtype
     assert result.device == x.device
     assert result.shape == (3, 1 if convert in LUMAS else 3, 5, 7)
-    # values reach 100; in single precision, a processor's vector instructions may round a power differently from its scalar ones
+    # values reach 100; in single precision, a processor's vector instructions may round a power unlike its scalar ones
     bounds = {"atol": 5e-5, "rtol": 1.3e-6} if dtype == torch.float32 else {}
     torch.testing.assert_close(result, torch.cat([convert(one[None]) for one in x]), **bounds)
     assert convert(x.to("meta")).device.type == "meta"  # a device that computes nothing, but would refuse another's constants
